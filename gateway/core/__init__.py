@@ -1,0 +1,1 @@
+"""Values shared by every room: no I/O, no imports from the rest of the gateway."""

@@ -1,0 +1,139 @@
+"""Events in, one reply out: the only place where a reply is put together."""
+
+from collections.abc import Callable
+from typing import Any, assert_never
+
+from gateway.core import events as ev
+from gateway.core.ids import new_call_id
+from gateway.core.jsontext import is_object, loads
+from gateway.core.messages import ToolCall
+from gateway.core.tape import Run, Tape
+from gateway.core.turn import Reply, Thought
+
+
+class Fold:
+    """Folds the events of one turn onto a tape. `clock` gives Unix seconds; `size` counts UTF-8 bytes of text so far."""
+
+    __slots__ = ("_call_ids", "_clock", "_seen_sources", "size", "state", "tape", "terminal", "usage")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.tape = Tape()
+        self.usage = ev.UsageReported()
+        self.terminal: ev.Finished | ev.Failed | None = None
+        self.state: dict[str, Any] | None = None
+        self.size = 0
+        self._clock = clock
+        self._call_ids: set[str] = set()
+        self._seen_sources: set[tuple[str | None, ...]] = set()
+
+    @property
+    def has_output(self) -> bool:
+        """Whether anything a client would miss has come."""
+        return any(not isinstance(segment, ev.Rerouted) for segment in self.tape.segments)
+
+    def add(self, event: ev.Event) -> None:
+        """Take the next event; events behind a terminal one are ignored."""
+        if self.terminal is not None:
+            return
+        match event:
+            case ev.TextDelta(text):
+                self._write("text", text)
+            case ev.ReasoningDelta(text):
+                self._write("thought", text)
+            case ev.ToolCalled():
+                self._call(event)
+            case ev.SourceFound():
+                self._source(event)
+            case ev.UsageReported():
+                self.usage = _merge(self.usage, event)
+            case ev.StateKept(data):
+                self.state = data
+            case ev.Rerouted():
+                self.tape.mark(event)
+                self.usage, self.state = ev.UsageReported(), None
+            case ev.Started():
+                pass
+            case ev.Finished() | ev.Failed():
+                self.terminal = event
+            case _:
+                assert_never(event)
+
+    def reply(self) -> Reply:
+        """Return what has come so far as a reply."""
+        segments = self.tape.segments
+        calls = tuple(segment for segment in segments if isinstance(segment, ToolCall))
+        return Reply(
+            content="".join(run.text() for run in self.tape.runs("text")),
+            tool_calls=calls,
+            thoughts=self._thoughts(),
+            sources=tuple(segment for segment in segments if isinstance(segment, ev.SourceFound)),
+            usage=self.usage,
+            finish_reason=self._finish_reason(bool(calls)),
+            layout=self.tape.layout(),
+            state=self.state,
+        )
+
+    def _write(self, kind: Any, text: str) -> None:
+        if text:
+            self.tape.write(kind, text, int(self._clock() * 1000))
+            self.size += len(text) if text.isascii() else len(text.encode())
+
+    def _call(self, event: ev.ToolCalled) -> None:
+        call_id = event.id
+        if not call_id or call_id in self._call_ids:
+            call_id = new_call_id()
+        self._call_ids.add(call_id)
+        arguments, raw = parse_arguments(event.arguments)
+        self.tape.mark(ToolCall(call_id, event.name, arguments, raw))
+        self.size += len(event.arguments)
+
+    def _source(self, source: ev.SourceFound) -> None:
+        key = (source.type, source.title, source.url)
+        if key not in self._seen_sources:
+            self._seen_sources.add(key)
+            self.tape.mark(source)
+
+    def _thoughts(self) -> tuple[Thought, ...]:
+        found: list[tuple[Run, list[str]]] = []
+        for segment in self.tape.segments:
+            if isinstance(segment, Run) and segment.kind == "thought":
+                found.append((segment, []))
+            elif isinstance(segment, ToolCall) and found:
+                found[-1][1].append(segment.name)
+        return tuple(
+            Thought(number, run.text(), tuple(names), run.started_ms) for number, (run, names) in enumerate(found, 1)
+        )
+
+    def _finish_reason(self, called: bool) -> ev.FinishReason | None:
+        if not isinstance(self.terminal, ev.Finished):
+            return None
+        # Providers end a reply that calls tools with a plain "stop" often enough: forced calls, Gemini always.
+        return "tool_calls" if called and self.terminal.reason == "stop" else self.terminal.reason
+
+
+def parse_arguments(arguments: str | dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """Return a call's arguments as an object, and the raw text where the model wrote no JSON object."""
+    if isinstance(arguments, dict):
+        return arguments, None
+    if not arguments.strip():
+        return {}, None
+    try:
+        value = loads(arguments)
+    except ValueError:
+        return {}, arguments
+    return (value, None) if is_object(value) else ({}, arguments)
+
+
+def _merge(old: ev.UsageReported, new: ev.UsageReported) -> ev.UsageReported:
+    return ev.UsageReported(
+        *(
+            before if after is None else after
+            for before, after in (
+                (old.input_tokens, new.input_tokens),
+                (old.output_tokens, new.output_tokens),
+                (old.cached_tokens, new.cached_tokens),
+                (old.reasoning_tokens, new.reasoning_tokens),
+                (old.cache_write_tokens, new.cache_write_tokens),
+            )
+        )
+    )

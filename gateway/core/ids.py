@@ -1,0 +1,35 @@
+"""Ids: UUIDv7 (RFC 9562, section 5.7) for turns, so that they sort by time and tell their age; random ones for calls."""
+
+import os
+import time
+import uuid
+
+
+def new_turn_id() -> str:
+    """Return a UUIDv7 as text."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def turn_time(turn_id: str) -> float | None:
+    """Return when a turn id was made (Unix seconds), or None when it is no UUIDv7 in its canonical form."""
+    try:
+        parsed = uuid.UUID(turn_id)
+    except ValueError:
+        return None
+    if parsed.version != 7 or str(parsed) != turn_id:
+        return None
+    return (parsed.int >> 80) / 1000
+
+
+def new_conversation_id() -> str:
+    """Return a random UUID as text."""
+    return str(uuid.UUID(bytes=os.urandom(16), version=4))
+
+
+def new_call_id() -> str:
+    """Return an id for a tool call whose provider gave none (or gave one twice)."""
+    return f"call_{os.urandom(12).hex()}"

@@ -1,0 +1,115 @@
+"""A conversation in the gateway's own words: what every provider's encoder reads."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A piece of a user's message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """An image by `https:` URL or `data:` URL; the gateway never fetches it."""
+
+    url: str
+
+
+Part = TextPart | ImagePart
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One whole call of a client's tool.
+
+    `arguments` is always an object; where the model wrote something else it is `{}` and `arguments_text` holds what came.
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+    arguments_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptState:
+    """What a provider must get back unchanged with its own assistant turn: signatures, thinking blocks.
+
+    `data` is opaque to all but the provider's module (`providers/<name>.py`) and must be JSON.
+    """
+
+    provider: str
+    model: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class UserMessage:
+    """What the user said: text and images, in order."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """The text parts, joined."""
+        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantMessage:
+    """What the model answered. Each of its calls has exactly one result in the `ToolResults` that follows it."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    state: KeptState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """The result of one call. `call_id` and `name` are those of the call it answers."""
+
+    call_id: str
+    name: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResults:
+    """All results for the calls of the assistant message before, in the order of the calls."""
+
+    results: tuple[ToolResult, ...]
+
+
+Message = UserMessage | AssistantMessage | ToolResults
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool the model may call; `parameters` is JSON Schema."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether the model may, must or must not call a tool; `name` only with `mode="named"`."""
+
+    mode: Literal["auto", "none", "required", "named"]
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One request to a model. `messages` ends with a user message or tool results; call ids are unique within it."""
+
+    messages: tuple[Message, ...]
+    system: str | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: ToolChoice | None = None
+    temperature: float | None = None
+    max_tokens: int = 8192

@@ -1,0 +1,61 @@
+"""What a provider is: a frozen record of pure functions. Nothing here does I/O."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.core.errors import UpstreamError
+from gateway.core.events import Event
+from gateway.core.messages import Prompt
+from gateway.wire.sse import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where one upstream call goes. `dropped` names request parameters this model is known to refuse."""
+
+    provider: str
+    model: str
+    base_url: str
+    api_key: str
+    dropped: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One POST: `url` is whole, `headers` hold the key, `body` is JSON."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Decoder(Protocol):
+    """Turns one streamed reply into events. Holds the state of that reply alone.
+
+    Never raises on any frames: what cannot be understood is skipped, and a stream that does not end in the provider's own
+    way ends in `Failed`. After a terminal event nothing more is fed.
+    """
+
+    def feed(self, frame: Frame) -> list[Event]:
+        """Events of one SSE frame; a terminal event, if any, is the last."""
+        ...
+
+    def end(self, stray: str) -> list[Event]:
+        """Events at EOF, the last of them terminal. `stray` is text that stood outside any frame (Gemini's bare errors)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A wire format.
+
+    `encode(prompt, route, stream)` builds the call; `decoder()` reads a streamed reply, `decode_reply(body)` a whole one as
+    the same events, the last of them terminal; `decode_error(status, headers, body)` reads a reply whose HTTP status is not
+    2xx (header names in lower case). `decode_reply` and `decode_error` never raise, whatever the bytes.
+    """
+
+    encode: Callable[[Prompt, Route, bool], UpstreamRequest]
+    decoder: Callable[[], Decoder]
+    decode_reply: Callable[[bytes], list[Event]]
+    decode_error: Callable[[int, Mapping[str, str], bytes], UpstreamError]

@@ -1,0 +1,115 @@
+"""What the rest of the gateway may ask of the log."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from gateway.core.messages import KeptState, Message
+from gateway.core.turn import TurnRecord, TurnStatus
+
+
+class StoreUnavailable(Exception):
+    """The database cannot be reached, hangs, is read-only, full or out of connections: the same call may succeed later."""
+
+
+class StoreRefused(Exception):
+    """The database was reached and refuses this very data: repeating the call changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Whose eyes look at the log. `everything`: an admin, or open mode with the log opened; else only `caller`'s own."""
+
+    caller: str | None
+    everything: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a turn lies in the log. `conversation_id` differs from the record's when that conversation proved to be another
+    caller's; `message_id` is None when the turn was dropped because its conversation had been deleted after it began."""
+
+    conversation_id: str
+    message_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """A turn read back. `message_id` is the assistant row's id."""
+
+    record: TurnRecord
+    message_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationFilter:
+    """What `/conversations` was asked for; times are aware UTC."""
+
+    limit: int = 50
+    cursor: str | None = None
+    provider: str | None = None
+    user: str | None = None
+    status: TurnStatus | None = None
+    q: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """JSON-ready rows, newest activity first, and the cursor of the next page (None at the end)."""
+
+    conversations: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+class Store(Protocol):
+    """The log. Every method raises `StoreUnavailable` when the database cannot serve it now, quickly, never hanging."""
+
+    async def put(self, records: Sequence[TurnRecord]) -> list[Stored]:
+        """Write whole turns in one statement, idempotently by turn id, answering in the order given.
+
+        No two records may be of one conversation. Raises `StoreRefused` when the statement is refused for its data; then
+        nothing of it was written.
+        """
+        ...
+
+    async def access(self, conversation_id: str, caller: str | None) -> bool:
+        """Whether `caller` may add to the conversation: it is new, ownerless or their own."""
+        ...
+
+    async def history(self, conversation_id: str, viewer: Viewer, limit: int) -> tuple[Message, ...]:
+        """The last `limit` messages of completed and stopped turns, in order, starting at a question.
+
+        Every call has exactly one result (one saying so where none came). Assistant messages carry their kept state.
+        """
+        ...
+
+    async def states(self, conversation_id: str, call_ids: Sequence[str]) -> Mapping[str, KeptState]:
+        """Kept provider states by call id, for those of `call_ids` that this conversation issued."""
+        ...
+
+    async def issued(self, conversation_id: str, caller: str | None) -> tuple[str, ...]:
+        """Ids of the calls of the conversation's newest turn that are still without a result, in order."""
+        ...
+
+    async def turn(self, turn_id: str) -> StoredTurn | None:
+        """A stored turn, or None."""
+        ...
+
+    async def conversations(self, viewer: Viewer, wanted: ConversationFilter) -> Page:
+        """One page of conversations. Raises `ValueError` on a malformed cursor."""
+        ...
+
+    async def conversation(self, conversation_id: str, viewer: Viewer) -> dict[str, Any] | None:
+        """A conversation with its messages, JSON-ready, or None when there is none for this viewer."""
+        ...
+
+    async def delete_conversation(self, conversation_id: str, viewer: Viewer) -> bool:
+        """Delete it and remember the moment, so that no turn that began before is written later. False: none for them."""
+        ...
+
+    async def ping(self) -> None:
+        """Raise `StoreUnavailable` unless the database answers a trivial query promptly."""
+        ...
