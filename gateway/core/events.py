@@ -40,13 +40,14 @@ class ToolCalled:
 
 @dataclass(frozen=True, slots=True)
 class SourceFound:
-    """A citation. `type` is the provider's own kind (`url_citation`, `web`, `char_location`…)."""
+    """A citation. `type` is the provider's own kind (`url_citation`, `web`, `char_location`…); the fold numbers `id`."""
 
     type: str
     title: str | None = None
     url: str | None = None
     snippet: str | None = None
     description: str | None = None
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Events in, one reply out: the only place where a reply is put together."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, assert_never
 
 from gateway.core import events as ev
@@ -91,7 +92,7 @@ class Fold:
         key = (source.type, source.title, source.url)
         if key not in self._seen_sources:
             self._seen_sources.add(key)
-            self.tape.mark(source)
+            self.tape.mark(replace(source, id=str(len(self._seen_sources))))
 
     def _thoughts(self) -> tuple[Thought, ...]:
         found: list[tuple[Run, list[str]]] = []
