@@ -1,0 +1,63 @@
+"""What differs by model, in one table: the first row whose pattern matches the whole model name counts.
+
+A model that stands in no row gets its provider's plain defaults; a parameter it then refuses is dropped by the engine
+after the provider's own 400 (`UpstreamError.refused_parameter`) and remembered.
+Sources: the vendors' model pages and SDK types as of November 2026.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """How one model wants to be asked.
+
+    `temperature`: takes sampling parameters. `system_role`: where OpenAI's format puts the system prompt.
+    `effort_with_tools`: `reasoning_effort` that must be sent with tools (OpenAI from 5.4 on refuses tools beside any other).
+    `reasoning_format`: Groq's switch that keeps reasoning out of the text. `thinking`: Gemini returns thought summaries on
+    request. `signatures`: Gemini 3 refuses a replayed call without its signature. `prefill`: takes a last assistant
+    message to continue from. `tools`: function tools work on this endpoint at all.
+    """
+
+    temperature: bool = True
+    system_role: Literal["system", "developer", "user"] = "system"
+    effort_with_tools: str | None = None
+    reasoning_format: str | None = None
+    thinking: bool = False
+    signatures: bool = False
+    prefill: bool = False
+    tools: bool = True
+
+
+_DEFAULT = Traits()
+
+_OPENAI_REASONING = Traits(temperature=False, system_role="developer")
+_OPENAI_EFFORT_NONE = Traits(temperature=False, system_role="developer", effort_with_tools="none")
+_OPENAI_NO_TOOLS = Traits(temperature=False, system_role="developer", tools=False)
+
+_TABLE: tuple[tuple[str, str, Traits], ...] = (
+    ("openai", r"o1-mini.*|o1-preview.*", Traits(temperature=False, system_role="user")),
+    ("openai", r"o\d.*", _OPENAI_REASONING),
+    ("openai", r"gpt-6-astra.*|gpt-6\.1-sol.*|gpt-6\.2-sol.*", _OPENAI_NO_TOOLS),
+    ("openai", r"gpt-5\.[4-9].*|gpt-[6-9].*", _OPENAI_EFFORT_NONE),
+    ("openai", r"gpt-5.*", _OPENAI_REASONING),
+    ("groq", r"qwen.*|deepseek.*", Traits(reasoning_format="parsed")),
+    ("anthropic", r"claude-(opus-4-[7-9]|opus-[5-9]|sonnet-[5-9]|haiku-[5-9]|fable-).*", Traits(temperature=False)),
+    ("anthropic", r"claude-.*", Traits(prefill=True)),
+    ("google", r"gemini-2\.5.*", Traits(thinking=True)),
+    ("google", r"gemini-3\.([6-9]|\d\d).*|gemini-[4-9].*", Traits(temperature=False, thinking=True, signatures=True)),
+    ("google", r"gemini-3.*", Traits(thinking=True, signatures=True)),
+)
+_COMPILED = tuple((provider, re.compile(pattern), traits) for provider, pattern, traits in _TABLE)
+
+
+@lru_cache(maxsize=1024)
+def traits(provider: str, model: str) -> Traits:
+    """Return what is known of `model` at `provider`."""
+    for name, pattern, known in _COMPILED:
+        if name == provider and pattern.fullmatch(model):
+            return known
+    return _DEFAULT
