@@ -65,11 +65,16 @@ class SseDecoder:
     def finish(self) -> list[Frame]:
         """Frames left at EOF.
 
-        The standard drops an unfinished frame; only a last line without its line break is looked at, and only to keep
-        stray text.
+        The standard drops a frame without its blank line; here one whose lines are whole counts, as servers close right
+        behind the last of them (Gemini does). A last line without its line break is only looked at for stray text.
         """
         frames: list[Frame] = []
-        tail, self._tail = self._tail.rstrip(b"\r"), b""
+        tail, self._tail = self._tail, b""
+        if tail.endswith(b"\r"):
+            self._line(tail[:-1], frames)
+            tail = b""
+        if self._data:
+            self._line(b"", frames)
         if tail and not tail.startswith((b"data", b"event", b"id", b"retry", b":")):
             self._keep_stray(tail)
         return frames
