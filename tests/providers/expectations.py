@@ -34,7 +34,7 @@ def check_expected(case: Case, events: Sequence[ev.Event]) -> None:
     assert "".join(thought.content for thought in reply.thoughts) == expected["thoughts"]
     _check_usage(case, reply)
     end = terminal(events)
-    if expected["error"] is not None or expected.get("complete") is False or _is_empty(case):
+    if expected["error"] is not None or expected.get("complete") is False:
         assert isinstance(end, ev.Failed)
         assert isinstance(end.error, UpstreamError)
         return
@@ -43,12 +43,9 @@ def check_expected(case: Case, events: Sequence[ev.Event]) -> None:
         (source["type"], source.get("title"), source.get("url")) for source in expected["sources"]
     ]
     assert isinstance(end, ev.Finished), end
-    assert reply.finish_reason == finish_reason(expected)
-
-
-def _is_empty(case: Case) -> bool:
-    """Whether a whole Gemini reply holds neither a candidate nor a finish reason: nothing was answered."""
-    return case.provider == "google" and case.kind == "json" and case.expected["finish_reason"] is None
+    # A whole Gemini reply without a candidate: neither a refusal of the prompt nor an answer.
+    empty = case.provider == "google" and expected["finish_reason"] is None
+    assert reply.finish_reason == ("error" if empty else finish_reason(expected))
 
 
 def _check_calls(reply: Reply, expected: list[dict[str, Any]]) -> None:
