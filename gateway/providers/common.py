@@ -232,10 +232,9 @@ _REFUSAL_WORDS = re.compile(
 
 
 def named_parameter(message: str, candidates: Iterable[str]) -> str | None:
-    """Return which of the request parameters `candidates` a provider's 400 refuses by name, if any."""
+    """Return the first of the request parameters `candidates` that a provider's 400 refuses by name, if any."""
     if not _REFUSAL_WORDS.search(message):
         return None
-    for name in candidates:
-        if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", message):
-            return name
-    return None
+    places = {name: re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", message) for name in candidates}
+    found = {name: place.start() for name, place in places.items() if place is not None}
+    return min(found, key=found.__getitem__, default=None)

@@ -16,10 +16,11 @@ class Traits:
     """How one model wants to be asked.
 
     `temperature`: takes sampling parameters. `system_role`: where OpenAI's format puts the system prompt.
-    `effort_with_tools`: `reasoning_effort` that must be sent with tools (OpenAI from 5.4 on refuses tools beside any other).
-    `reasoning_format`: Groq's switch that keeps reasoning out of the text. `thinking`: Gemini returns thought summaries on
-    request. `signatures`: Gemini 3 refuses a replayed call without its signature. `prefill`: takes a last assistant
-    message to continue from. `tools`: function tools work on this endpoint at all.
+    `effort_with_tools`: `reasoning_effort` that must be sent with tools (OpenAI from 5.4 on refuses tools beside any
+    other). `reasoning_format`: Groq's switch that keeps reasoning out of the text. `thinking`: thinks unasked, returns
+    summaries on request (Gemini, Anthropic). `signatures`: Gemini 3 refuses a replayed call without its signature.
+    `prefill`: takes a last assistant message to continue from.
+    `forced_tools`: takes a tool choice that demands a call (Anthropic's newest answer that with 400).
     """
 
     temperature: bool = True
@@ -29,23 +30,26 @@ class Traits:
     thinking: bool = False
     signatures: bool = False
     prefill: bool = False
-    tools: bool = True
+    forced_tools: bool = True
 
 
 _DEFAULT = Traits()
 
 _OPENAI_REASONING = Traits(temperature=False, system_role="developer")
 _OPENAI_EFFORT_NONE = Traits(temperature=False, system_role="developer", effort_with_tools="none")
-_OPENAI_NO_TOOLS = Traits(temperature=False, system_role="developer", tools=False)
+
+_CLAUDE_UNFORCED = Traits(temperature=False, thinking=True, forced_tools=False)
 
 _TABLE: tuple[tuple[str, str, Traits], ...] = (
     ("openai", r"o1-mini.*|o1-preview.*", Traits(temperature=False, system_role="user")),
     ("openai", r"o\d.*", _OPENAI_REASONING),
-    ("openai", r"gpt-6-astra.*|gpt-6\.1-sol.*|gpt-6\.2-sol.*", _OPENAI_NO_TOOLS),
+    ("openai", r"gpt-6-astra.*|gpt-6\.[12]-sol.*", _OPENAI_REASONING),
     ("openai", r"gpt-5\.[4-9].*|gpt-[6-9].*", _OPENAI_EFFORT_NONE),
     ("openai", r"gpt-5.*", _OPENAI_REASONING),
     ("groq", r"qwen.*|deepseek.*", Traits(reasoning_format="parsed")),
-    ("anthropic", r"claude-(opus-4-[7-9]|opus-[5-9]|sonnet-[5-9]|haiku-[5-9]|fable-).*", Traits(temperature=False)),
+    ("anthropic", r"claude-opus-4-[7-9].*", Traits(temperature=False)),
+    ("anthropic", r"claude-((opus|sonnet)-5-[5-9]|fable-|mythos-).*", _CLAUDE_UNFORCED),
+    ("anthropic", r"claude-(opus|sonnet|haiku)-[5-9].*", Traits(temperature=False, thinking=True)),
     ("anthropic", r"claude-.*", Traits(prefill=True)),
     ("google", r"gemini-2\.5.*", Traits(thinking=True)),
     ("google", r"gemini-3\.([6-9]|\d\d).*|gemini-[4-9].*", Traits(temperature=False, thinking=True, signatures=True)),

@@ -6,10 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.core import events as ev
 from gateway.core.errors import GatewayError, UpstreamError
-from gateway.core.fold import Fold
-from gateway.wire.sse import SseDecoder
 from tests.providers import fixture_cases as fx
 from tests.providers.expectations import check_expected, check_refusal
 

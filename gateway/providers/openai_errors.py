@@ -1,0 +1,119 @@
+"""Failures in OpenAI's error shape, `{"error": {message, type, param, code}}`, as HTTP replies and inside streams.
+
+Source: the error types of the openai 3.54 and groq 1.7 clients. Groq adds `status_code` and `failed_generation` to the
+object and sends no `param`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.core.errors import UpstreamError
+from gateway.core.jsontext import loads
+from gateway.providers.common import as_dict, as_int, as_str, by_status, clip, named_parameter
+
+DROPPABLE = (
+    "max_completion_tokens",
+    "max_tokens",
+    "temperature",
+    "reasoning_effort",
+    "reasoning_format",
+    "stream_options",
+)
+"""Request parameters that the encoder can leave out; it also knows `max_output_tokens` and `system_role` below."""
+
+_UNSUPPORTED = frozenset({"unsupported_parameter", "unsupported_value", "unknown_parameter"})
+_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_MODEL_SLIPS = frozenset({"tool_use_failed", "output_parse_failed", "json_validate_failed"})
+_IMPLIED_STATUS = {
+    "insufficient_quota": 429,
+    "rate_limit_exceeded": 429,
+    "tokens": 429,
+    "requests": 429,
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "model_not_found": 404,
+    "context_length_exceeded": 400,
+    "tool_use_failed": 400,
+    "overloaded": 503,
+    "overloaded_error": 503,
+    "service_unavailable": 503,
+    "timeout": 504,
+    "invalid_request_error": 400,
+}
+_ROLE_REFUSED = re.compile(r"messages\[\d+\]\.role\W+does not support")
+_OUTPUT_TOO_LARGE = re.compile(r"max_(?:completion_)?tokens.*(?:too large|at most|less than or equal)", re.DOTALL)
+
+
+def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+    """Return what a reply with a status other than 2xx means."""
+    text = body.decode("utf-8", "replace")
+    try:
+        error = _error_object(loads(body))
+    except ValueError:
+        error = {}
+    return _understand(status, headers, text, error)
+
+
+def stream_error(error: dict[str, Any] | str, raw: bytes) -> UpstreamError:
+    """Return what an error object inside a 200 means: its own status decides, else what its code or type implies."""
+    fields = {"message": error} if isinstance(error, str) else error
+    status = _own_status(fields)
+    failure = _understand(status or _implied_status(fields), {}, raw.decode("utf-8", "replace"), fields)
+    failure.upstream_status = status
+    return failure
+
+
+def find_error(value: dict[str, Any]) -> dict[str, Any] | str | None:
+    """Return the error object of a chunk or reply, if it holds one; Groq also puts a bare string into `x_groq`."""
+    for error in (value.get("error"), as_dict(value.get("x_groq")).get("error")):
+        if error and isinstance(error, dict | str):
+            return error
+    return None
+
+
+def _understand(status: int, headers: Mapping[str, str], text: str, error: dict[str, Any]) -> UpstreamError:
+    message = as_str(error.get("message")) or ""
+    names = {error.get(key) for key in ("code", "type") if isinstance(error.get(key), str)}
+    if names & _MODEL_SLIPS:
+        detail = "The model wrote a tool call that does not fit its tools."
+        return UpstreamError("provider_error", detail, kind="server", upstream_status=status, upstream_text=clip(text))
+    refused = _refused_parameter(error, message) if status in (400, 422) else None
+    return by_status(status, headers, text, message=message, refused_parameter=refused, quota=bool(names & _QUOTA))
+
+
+def _refused_parameter(error: dict[str, Any], message: str) -> str | None:
+    """Return a parameter to leave out, `system_role` (speak as the user) or `max_output_tokens` (set no limit)."""
+    if _ROLE_REFUSED.search(message):
+        return "system_role"
+    if _OUTPUT_TOO_LARGE.search(message):
+        return "max_output_tokens"
+    top = re.split(r"[.\[]", as_str(error.get("param")) or "", maxsplit=1)[0]
+    if top in DROPPABLE and (error.get("code") in _UNSUPPORTED or named_parameter(message, (top,))):
+        return top
+    return named_parameter(message, DROPPABLE)
+
+
+def _error_object(value: Any) -> dict[str, Any]:
+    if isinstance(value, list) and value:
+        value = value[0]
+    body = as_dict(value)
+    error = find_error(body)
+    return {"message": error} if isinstance(error, str) else error or body
+
+
+def _own_status(error: dict[str, Any]) -> int | None:
+    for key in ("status_code", "status", "code"):
+        value = error.get(key)
+        status = int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 3 else as_int(value)
+        if status is not None and 300 <= status <= 599:
+            return status
+    return None
+
+
+def _implied_status(error: dict[str, Any]) -> int:
+    for key in ("code", "type"):
+        status = _IMPLIED_STATUS.get(as_str(error.get(key)) or "")
+        if status is not None:
+            return status
+    return 500
