@@ -95,15 +95,4 @@ class Failed:
     error: GatewayError
 
 
-Event = (
-    Started
-    | TextDelta
-    | ReasoningDelta
-    | ToolCalled
-    | SourceFound
-    | UsageReported
-    | Rerouted
-    | StateKept
-    | Finished
-    | Failed
-)
+Event = Started | TextDelta | ReasoningDelta | ToolCalled | SourceFound | UsageReported | Rerouted | StateKept | Finished | Failed

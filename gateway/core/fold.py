@@ -101,9 +101,7 @@ class Fold:
                 found.append((segment, []))
             elif isinstance(segment, ToolCall) and found:
                 found[-1][1].append(segment.name)
-        return tuple(
-            Thought(number, run.text(), tuple(names), run.started_ms) for number, (run, names) in enumerate(found, 1)
-        )
+        return tuple(Thought(number, run.text(), tuple(names), run.started_ms) for number, (run, names) in enumerate(found, 1))
 
     def _finish_reason(self, called: bool) -> ev.FinishReason | None:
         if not isinstance(self.terminal, ev.Finished):

@@ -148,9 +148,7 @@ def _fits(marks: list[str], text: int, thoughts: int, calls: int, sources: int) 
     return known and counts == (text, thoughts, calls, sources)
 
 
-def _restore(
-    marks: list[str], text: str, thoughts: str, calls: Sequence[ToolCall], sources: Sequence[SourceFound]
-) -> Tape:
+def _restore(marks: list[str], text: str, thoughts: str, calls: Sequence[ToolCall], sources: Sequence[SourceFound]) -> Tape:
     tape = Tape()
     taken = {"t": 0, "r": 0}
     texts: dict[str, tuple[RunKind, str]] = {"t": ("text", text), "r": ("thought", thoughts)}

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from gateway.core.messages import KeptState, Message
-from gateway.core.turn import TurnRecord, TurnStatus
+from gateway.core.turn import Reply, TurnBegun, TurnRecord, TurnStatus
 
 
 class StoreUnavailable(Exception):
@@ -112,4 +112,36 @@ class Store(Protocol):
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the database answers a trivial query promptly."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a finished turn gets: its place in PostgreSQL, or (`message_id` None) the promise of the journal."""
+
+    conversation_id: str
+    message_id: int | None
+
+
+class JournalFull(Exception):
+    """The journal is over its bound: no new turn may begin."""
+
+
+class TurnLog(Protocol):
+    """Where the engine reports a turn's life; every method is called on the event loop."""
+
+    async def begin(self, begun: TurnBegun) -> None:
+        """Return when the turn survives a kill of the process. Raises `JournalFull`."""
+        ...
+
+    def progress(self, begun: TurnBegun, reply: Reply) -> None:
+        """Keep what has come so far; called about once a second."""
+        ...
+
+    def drop(self, turn_id: str) -> None:
+        """Forget a turn that was begun and shall not be logged."""
+        ...
+
+    async def put(self, record: TurnRecord) -> Receipt:
+        """Return when the turn is in PostgreSQL, or fsynced in the journal."""
         ...

@@ -193,9 +193,7 @@ def problem_body(error: GatewayError, request_id: str, turn_id: str | None = Non
 
 def turn_error(error: TurnError, turn_id: str) -> GatewayError:
     """A stored error as the one that is raised."""
-    return GatewayError(
-        error.code, error.detail, retryable=error.retryable, retry_after=error.retry_after, turn_id=turn_id
-    )
+    return GatewayError(error.code, error.detail, retryable=error.retryable, retry_after=error.retry_after, turn_id=turn_id)
 
 
 def failed_body(begun: TurnBegun, error: TurnError) -> dict[str, Any]:

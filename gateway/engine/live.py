@@ -1,0 +1,157 @@
+"""A turn while it runs (and for a while after): one tape, any number of readers, each at its own pace."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.core.errors import GatewayError
+from gateway.core.fold import Fold
+from gateway.core.turn import TurnBegun, TurnEnded
+from gateway.wire.frames import PING, start_frame, tape_frames
+
+STRETCH_LIMIT: Final = 32_768
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ended, ready to be sent: the final event's frame, and the reply's body (None when `error` says why)."""
+
+    ended: TurnEnded | None
+    frame: bytes
+    body: bytes | None
+    error: GatewayError | None = None
+
+
+class LiveTurn:
+    """The turn's task publishes, readers read. Nothing here knows a socket."""
+
+    def __init__(self, begun: TurnBegun, fold: Fold, on_alone: Callable[["LiveTurn"], None]) -> None:
+        self.begun = begun
+        self.fold = fold
+        self.outcome: Outcome | None = None
+        self.readers = 0
+        self.first_output_ms: int | None = None
+        self._on_alone = on_alone
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[asyncio.Future[bool]] = []
+        self._first: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[Outcome] = self._loop.create_future()
+        self._shared: tuple[int, bytes, int] = (-1, b"", -1)
+
+    def publish(self) -> None:
+        """Wake the readers: the tape has grown."""
+        if not self._first.done() and self.fold.has_output:
+            self.first_output_ms = time.time_ns() // 1_000_000
+            self._first.set_result(None)
+        self._wake()
+
+    def end(self, outcome: Outcome) -> None:
+        """Give every reader the terminal event; called once."""
+        self.outcome = outcome
+        self._ended.set_result(outcome)
+        if not self._first.done():
+            self._first.set_result(None)
+        self._wake()
+
+    async def first_output(self, timeout_s: float) -> None:
+        """Return when there is something to send, or after `timeout_s`."""
+        if not self._first.done():
+            await asyncio.wait((self._first,), timeout=timeout_s)
+
+    async def ended(self) -> Outcome:
+        """Wait for the end; cancelling the waiter leaves the turn alone."""
+        return await asyncio.shield(self._ended)
+
+    def attach(self) -> None:
+        """Count a reader in."""
+        self.readers += 1
+
+    def detach(self) -> None:
+        """Count a reader out; the last one leaving a running turn starts its abandonment."""
+        self.readers -= 1
+        if self.readers == 0 and self.outcome is None:
+            self._on_alone(self)
+
+    def frames_behind(self, position: int) -> tuple[bytes, int]:
+        """Frames from `position` on; rendered once for all readers that are level with each other."""
+        known, frames, reached = self._shared
+        if known != position or reached != self.fold.tape.end:
+            frames, reached = tape_frames(self.begun.turn_id, self.fold.tape, position, STRETCH_LIMIT)
+            self._shared = (position, frames, reached)
+        return frames, reached
+
+    def wait(self) -> asyncio.Future[bool]:
+        """A future that the next publication resolves."""
+        future = self._loop.create_future()
+        self._waiting.append(future)
+        return future
+
+    def _wake(self) -> None:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for future in waiting:
+                if not future.done():
+                    future.set_result(True)
+
+
+class Reader:
+    """One reader of one turn, from `position` on (None: from the start event)."""
+
+    __slots__ = ("_finished", "_heard", "_heartbeat_s", "_pending", "_position", "_timer", "_turn")
+
+    def __init__(self, turn: LiveTurn, position: int | None, heartbeat_s: float) -> None:
+        self._turn = turn
+        self._position = -1 if position is None else position
+        self._heartbeat_s = heartbeat_s
+        self._finished = False
+        self._heard = 0.0
+        self._pending: asyncio.Future[bool] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        turn.attach()
+
+    async def next(self) -> bytes | None:
+        """The next frames, a ping after `heartbeat_s` of silence, or None behind the terminal event."""
+        turn = self._turn
+        data = b""
+        if self._position < 0:
+            data, self._position = start_frame(turn.begun), 0
+        while not self._finished:
+            if self._position < turn.fold.tape.end:
+                frames, self._position = turn.frames_behind(self._position)
+                data += frames
+            if turn.outcome is not None and self._position >= turn.fold.tape.end:
+                self._finished = True
+                data += turn.outcome.frame
+            if data:
+                return data
+            if not await self._wait():
+                return PING
+        return None
+
+    def close(self) -> None:
+        """Leave the turn."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._turn.detach()
+
+    async def _wait(self) -> bool:
+        loop = asyncio.get_running_loop()
+        self._heard = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(self._heartbeat_s, self._beat)
+        self._pending = self._turn.wait()
+        try:
+            return await self._pending
+        finally:
+            self._pending = None
+
+    def _beat(self) -> None:
+        """One timer a reader, re-armed when it fires: no timer per token."""
+        loop = asyncio.get_running_loop()
+        due = self._heard + self._heartbeat_s
+        if loop.time() >= due and self._pending is not None and not self._pending.done():
+            self._pending.set_result(False)
+            due = loop.time() + self._heartbeat_s
+        self._timer = loop.call_at(max(due, loop.time() + 0.01), self._beat)

@@ -1,0 +1,34 @@
+"""A stored turn as a live one that has ended, so that the same readers serve both."""
+
+from gateway.core.fold import Fold
+from gateway.core.tape import restore
+from gateway.core.turn import TurnBegun, TurnEnded
+from gateway.engine.live import LiveTurn, Outcome
+from gateway.store.base import StoredTurn
+from gateway.wire.frames import done_frame, failed_body, failed_frame, reply_body, turn_error
+
+
+def outcome_of(begun: TurnBegun, ended: TurnEnded, message_id: int | None, conversation_id: str) -> Outcome:
+    """Render how a turn ended."""
+    if ended.error is not None:
+        frame = failed_frame(begun.turn_id, failed_body(begun, ended.error))
+        return Outcome(ended, frame, None, turn_error(ended.error, begun.turn_id))
+    body = reply_body(begun, ended, message_id, conversation_id)
+    return Outcome(ended, done_frame(begun.turn_id, body), body)
+
+
+def replay(stored: StoredTurn) -> LiveTurn:
+    """Put a stored turn back on a tape; event ids given while it ran stay valid."""
+    begun, ended = stored.record.begun, stored.record.ended
+    reply = ended.reply
+    fold = Fold(lambda: 0.0)
+    fold.tape = restore(
+        reply.layout,
+        reply.content,
+        "".join(thought.content for thought in reply.thoughts),
+        reply.tool_calls,
+        reply.sources,
+    )
+    turn = LiveTurn(begun, fold, lambda _: None)
+    turn.end(outcome_of(begun, ended, stored.message_id, begun.conversation_id))
+    return turn

@@ -1,0 +1,209 @@
+"""The only reader of the environment (and of `.env`): every setting, its bounds and its default."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+PROVIDER_NAMES = ("openai", "anthropic", "groq", "google")
+
+
+class SettingsError(Exception):
+    """A setting that stops the start: one line naming the variable and what it takes."""
+
+
+def _split(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _secrets(value: Any) -> Any:
+    return tuple(SecretStr(part) for part in _split(value)) if isinstance(value, str) else value
+
+
+def _base_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("takes an http:// or https:// address")
+    return value.rstrip("/")
+
+
+def _provider_name(value: str) -> str:
+    name = "google" if value.lower() == "gemini" else value.lower()
+    if name not in PROVIDER_NAMES:
+        raise ValueError(f"takes one of {', '.join(PROVIDER_NAMES)}")
+    return name
+
+
+def _provider_names(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_provider_name(value) for value in values)
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)]
+Url = Annotated[str, AfterValidator(_base_url)]
+ProviderName = Annotated[str, AfterValidator(_provider_name)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+SecondsOrZero = Annotated[float, Field(ge=0, le=86_400)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Bytes = Annotated[int, Field(ge=1024, le=1 << 50)]
+
+
+class Settings(BaseModel):
+    """All settings, frozen. Field names are the variables' names in lower case; empty variables count as absent."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    database_url: SecretStr | None = None
+    data_dir: Path = Path(".data")
+    redis_url: SecretStr | None = None
+    web_concurrency: Annotated[int, Field(ge=1, le=256)] = 1
+
+    default_provider: ProviderName = "openai"
+    fallback_providers: Annotated[Names, AfterValidator(_provider_names)] = ()
+    allow_fallback_when_pinned: bool = False
+    continue_on_break: bool = False
+    openai_api_key: Secrets = ()
+    anthropic_api_key: Secrets = ()
+    groq_api_key: Secrets = ()
+    google_api_key: Secrets = ()
+    openai_model: str = "gpt-6-luna"
+    anthropic_model: str = "claude-haiku-5-5"
+    groq_model: str = "openai/gpt-oss-120b"
+    google_model: str = "gemini-3.8-flash"
+    openai_models: Names = ()
+    anthropic_models: Names = ()
+    groq_models: Names = ()
+    google_models: Names = ()
+    openai_base_url: Url = "https://api.openai.com/v1"
+    anthropic_base_url: Url = "https://api.anthropic.com"
+    groq_base_url: Url = "https://api.groq.com"
+    google_base_url: Url = "https://generativelanguage.googleapis.com"
+
+    connect_timeout_s: Seconds = 5
+    first_token_timeout_s: Seconds = 60
+    idle_timeout_s: Seconds = 60
+    turn_timeout_s: Seconds = 600
+    max_retries: Annotated[int, Field(ge=0, le=20)] = 2
+    heartbeat_s: Seconds = 15
+    abandon_s: SecondsOrZero = 300
+    drain_s: SecondsOrZero = 30
+    store_wait_s: Seconds = 1
+
+    history_messages: Annotated[int, Field(ge=1, le=10_000)] = 100
+    max_output_tokens: Positive = 8192
+    max_reply_bytes: Bytes = 4 * 1024 * 1024
+    max_active_turns: Positive = 10_000
+    max_active_turns_per_caller: Count = 0
+    max_body_bytes: Bytes = 10 * 1024 * 1024
+    max_tool_rounds: Positive = 25
+    journal_max_bytes: Bytes = 1024 * 1024 * 1024
+
+    api_keys: Secrets = ()
+    jwt_secret: Secrets = ()
+    admin_token: SecretStr | None = None
+    allow_anonymous: Literal["false", "chat", "true"] = "false"
+    google_client_id: Names = ()
+    apple_bundle_id: Names = ()
+    cors_origins: Names = ()
+    trusted_proxies: Names = ()
+    daily_request_limit: Count = 30
+    rate_limit: str = "20/minute"
+    api_key_daily_limit: Count = 0
+    api_key_rate_limit: str = ""
+    auth_rate_limit: str = "10/minute"
+    resume_rate_limit: str = "120/minute"
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = "console"
+
+    def keys(self, provider: str) -> tuple[str, ...]:
+        """The provider's API keys, in the order given."""
+        secrets: tuple[SecretStr, ...] = getattr(self, f"{provider}_api_key")
+        return tuple(secret.get_secret_value() for secret in secrets)
+
+    def model(self, provider: str) -> str:
+        """The provider's default model."""
+        name: str = getattr(self, f"{provider}_model")
+        return name
+
+    def models(self, provider: str) -> tuple[str, ...]:
+        """Every model a request may ask of the provider, the default first."""
+        more: tuple[str, ...] = getattr(self, f"{provider}_models")
+        return tuple(dict.fromkeys((self.model(provider), *more)))
+
+    def base_url(self, provider: str) -> str:
+        """Where the provider is called."""
+        url: str = getattr(self, f"{provider}_base_url")
+        return url
+
+    @property
+    def configured(self) -> tuple[str, ...]:
+        """Providers with at least one key."""
+        return tuple(name for name in PROVIDER_NAMES if self.keys(name))
+
+    @property
+    def callers_configured(self) -> bool:
+        """Whether anybody has to show a token; otherwise the server is open."""
+        return bool(self.api_keys or self.jwt_secret or self.admin_token)
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the server listens on this machine alone."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+_UPPER_CASED = {"log_level"}
+_LOWER_CASED = {"log_format", "allow_anonymous"}
+_FLAGS = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
+
+
+def load(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")) -> Settings:
+    """Read the settings; the environment wins over the file. Raises `SettingsError`."""
+    values: dict[str, str | None] = dict(dotenv_values(env_file)) if env_file and env_file.is_file() else {}
+    values.update(os.environ if environ is None else environ)
+    given = {name.lower(): value.strip() for name, value in values.items() if value and value.strip()}
+    try:
+        settings = Settings.model_validate({name: _spelled(name, given[name]) for name in Settings.model_fields if name in given})
+    except ValidationError as error:
+        raise SettingsError(_one_line(error)) from None
+    _check_together(settings)
+    return settings
+
+
+def _spelled(name: str, value: str) -> str:
+    if name in _UPPER_CASED:
+        return value.upper()
+    if name in _LOWER_CASED:
+        return _FLAGS.get(value.lower(), value.lower())
+    return value
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "takes")
+    return f"{str(first['loc'][0]).upper()}: {message}"
+
+
+def _check_together(settings: Settings) -> None:
+    if any(len(secret.get_secret_value().encode()) < 32 for secret in settings.jwt_secret):
+        raise SettingsError("JWT_SECRET: takes secrets of at least 32 bytes each")
+    if any(":" not in key.get_secret_value().strip(":") for key in settings.api_keys):
+        raise SettingsError("API_KEYS: takes name:key pairs, comma-separated")
+    if settings.web_concurrency > 1 and settings.redis_url is None:
+        raise SettingsError("WEB_CONCURRENCY: more than 1 needs REDIS_URL, so that any worker can resume any stream")
+    if not settings.callers_configured and not settings.on_loopback and settings.allow_anonymous == "false":
+        raise SettingsError(
+            f"HOST: {settings.host} is open to others while nobody has to show a token; set API_KEYS, JWT_SECRET or "
+            "ADMIN_TOKEN, or ALLOW_ANONYMOUS=true to serve anyone"
+        )
