@@ -77,11 +77,13 @@ class MessageDecoder:
             data = loads(frame.data)
         except ValueError:
             return [Failed(broken(upstream_text=frame.data.decode("utf-8", "replace")))]
-        if not is_object(data):
+        if not isinstance(data, dict):
             return []
-        match data.get("type"):
-            case "content_block_delta":
-                return self._delta(_index(data), data.get("delta"))
+        kind = data.get("type")
+        if kind == "content_block_delta":
+            delta = data.get("delta")
+            return self._delta(data.get("index"), delta) if isinstance(delta, dict) else []
+        match kind:
             case "content_block_start":
                 return self._open_block(_index(data), as_dict(data.get("content_block")))
             case "content_block_stop":
@@ -93,7 +95,7 @@ class MessageDecoder:
             case "message_stop":
                 return self._finish()
             case "error":
-                return [Failed(stream_error(data))]
+                return [Failed(stream_error(data, frame.data))]
             case _:
                 return []
 
@@ -115,13 +117,12 @@ class MessageDecoder:
         self._started = True
         return events + self._count(as_dict(message.get("usage")))
 
-    def _delta(self, index: int, delta: Any) -> list[Event]:
-        if not is_object(delta):
-            return []
-        block = self._open.get(index)
-        match delta.get("type"):
-            case "text_delta":
-                return _written(block, delta.get("text"), TextDelta)
+    def _delta(self, index: Any, delta: dict[str, Any]) -> list[Event]:
+        block = self._open.get(index) if isinstance(index, int) else None
+        kind = delta.get("type")
+        if kind == "text_delta":
+            return _written(block, delta.get("text"), TextDelta)
+        match kind:
             case "thinking_delta":
                 return _written(block, delta.get("thinking"), ReasoningDelta)
             case "input_json_delta" if block is not None:
@@ -206,7 +207,7 @@ def decode_reply(body: bytes) -> list[Event]:
     except ValueError:
         message = None
     if is_object(message) and message.get("type") == "error":
-        return [Failed(stream_error(message))]
+        return [Failed(stream_error(message, body))]
     if not is_object(message) or not isinstance(message.get("content"), list):
         return [Failed(broken(upstream_text=body.decode("utf-8", "replace")))]
     return MessageDecoder().whole(message)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.core.errors import UpstreamError
-from gateway.core.jsontext import dumps_text, loads
+from gateway.core.jsontext import loads
 from gateway.providers.common import as_dict, as_str, by_status
 
 THINKING_BLOCKS = "thinking_blocks"
@@ -52,11 +52,11 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
     return failure
 
 
-def stream_error(data: dict[str, Any]) -> UpstreamError:
-    """Return what an `error` event means; its HTTP status, 200, says nothing, so `error.type` stands in for one."""
+def stream_error(data: dict[str, Any], raw: bytes) -> UpstreamError:
+    """Return what the `error` event `raw`, decoded as `data`, means: its HTTP status is 200, so `error.type` decides."""
     error = as_dict(data.get("error"))
     status = _STATUS_OF_TYPE.get(as_str(error.get("type")) or "", 500)
-    return _failure(status, {}, dumps_text(data), as_str(error.get("message")) or "")
+    return _failure(status, {}, raw.decode("utf-8", "replace"), as_str(error.get("message")) or "")
 
 
 def _failure(status: int, headers: Mapping[str, str], text: str, message: str) -> UpstreamError:
