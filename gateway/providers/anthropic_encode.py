@@ -133,9 +133,7 @@ def _open_loop(messages: tuple[Message, ...]) -> int:
     messages) and may refuse a request where that has changed: within one loop it hardly does, over days it will.
     """
     for position in range(len(messages) - 1, -1, -1):
-        if isinstance(messages[position], UserMessage) and not (
-            position and isinstance(messages[position - 1], ToolResults)
-        ):
+        if isinstance(messages[position], UserMessage) and not (position and isinstance(messages[position - 1], ToolResults)):
             return position
     return -1
 
@@ -180,8 +178,7 @@ def _assistant(message: AssistantMessage, route: Route, wire_ids: dict[str, str]
     wire_ids.update((call.id, portable_id(call.id)) for call in message.tool_calls)
     blocks: list[dict[str, Any]] = [{"type": "text", "text": message.text}] if message.text.strip() else []
     return blocks + [
-        {"type": "tool_use", "id": wire_ids[call.id], "name": call.name, "input": call.arguments}
-        for call in message.tool_calls
+        {"type": "tool_use", "id": wire_ids[call.id], "name": call.name, "input": call.arguments} for call in message.tool_calls
     ]
 
 
