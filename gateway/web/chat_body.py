@@ -1,0 +1,243 @@
+"""The body of POST /chat and /chat/stream: what is accepted, and how it becomes a `ChatRequest`."""
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError, model_validator
+
+from gateway.core.errors import GatewayError
+from gateway.core.fold import parse_arguments
+from gateway.core.jsontext import loads
+from gateway.core.messages import ImagePart, Part, TextPart, ToolChoice, ToolSpec
+from gateway.core.request import ChatRequest, Entry, RawCall
+
+MAX_ENTRIES = 2000
+MAX_TOOLS = 512
+MAX_CALLS = 256
+_SHOWN_ERRORS = 20
+
+
+def _no_control_characters(value: str) -> str:
+    if any(ord(char) < 32 or 127 <= ord(char) < 160 for char in value):
+        raise ValueError("must not hold control characters")
+    return value
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be blank")
+    return value
+
+
+def _whole_number(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+ConversationId = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(_no_control_characters)]
+Name = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(_no_control_characters)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class TextContent(_Body):
+    """A piece of text."""
+
+    type: Literal["text"]
+    text: StrictStr
+
+
+class ImageUrl(_Body):
+    """Where an image is: `https:` or a `data:` URL."""
+
+    url: Annotated[StrictStr, Field(min_length=1, pattern=r"^(https?://|data:)")]
+
+
+class ImageContent(_Body):
+    """An image."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Content = StrictStr | list[Annotated[TextContent | ImageContent, Field(discriminator="type")]] | None
+
+
+class FunctionCall(_Body):
+    """A called function in OpenAI's shape."""
+
+    name: Name
+    arguments: StrictStr | dict[str, Any] | None = None
+
+
+class HistoryCall(_Body):
+    """A tool call in the history: `{id, name, arguments}`, or OpenAI's `{id, type, function}`."""
+
+    id: StrictStr | None = None
+    name: Name | None = None
+    arguments: StrictStr | dict[str, Any] | None = None
+    function: FunctionCall | None = None
+
+    @model_validator(mode="after")
+    def _is_named(self) -> "HistoryCall":
+        if self.name is None and self.function is None:
+            raise ValueError("a tool call needs a name")
+        return self
+
+    def raw(self) -> RawCall:
+        name = self.function.name if self.function else self.name
+        arguments = self.function.arguments if self.function else self.arguments
+        return RawCall(self.id or None, name or "", parse_arguments(arguments or {})[0])
+
+
+class MessageEntry(_Body):
+    """One entry of `messages`."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: Content = None
+    tool_calls: Annotated[list[HistoryCall], Field(max_length=MAX_CALLS)] | None = None
+    tool_call_id: StrictStr | None = None
+
+    @property
+    def says_something(self) -> bool:
+        return any(isinstance(part, ImagePart) or part.text.strip() for part in self.parts())
+
+    def parts(self) -> tuple[Part, ...]:
+        if self.content is None or isinstance(self.content, str):
+            return (TextPart(self.content),) if self.content else ()
+        return tuple(
+            TextPart(part.text) if isinstance(part, TextContent) else ImagePart(part.image_url.url) for part in self.content
+        )
+
+    def entry(self) -> Entry:
+        calls = tuple(call.raw() for call in self.tool_calls or ()) if self.role == "assistant" else ()
+        return Entry(self.role, self.parts(), calls, self.tool_call_id)
+
+
+class FunctionTool(_Body):
+    """A function in OpenAI's shape."""
+
+    name: Name
+    description: StrictStr | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(_Body):
+    """A tool definition: `{name, description, parameters}`, OpenAI's `{type, function}` or Anthropic's with `input_schema`."""
+
+    name: Name | None = None
+    description: StrictStr | None = None
+    parameters: dict[str, Any] | None = None
+    input_schema: dict[str, Any] | None = None
+    function: FunctionTool | None = None
+
+    @model_validator(mode="after")
+    def _is_named(self) -> "Tool":
+        if self.name is None and self.function is None:
+            raise ValueError("a tool needs a name")
+        return self
+
+    def spec(self) -> ToolSpec:
+        if self.function:
+            return ToolSpec(self.function.name, self.function.description or "", self.function.parameters or {})
+        return ToolSpec(self.name or "", self.description or "", self.parameters or self.input_schema or {})
+
+
+class NamedChoice(_Body):
+    """One tool that must be called: `{"name": …}`, or OpenAI's `{"type": "function", "function": {"name": …}}`."""
+
+    name: Name | None = None
+    function: FunctionTool | None = None
+
+    @model_validator(mode="after")
+    def _is_named(self) -> "NamedChoice":
+        if self.name is None and self.function is None:
+            raise ValueError("takes auto, none, required or a tool's name")
+        return self
+
+    def chosen(self) -> str:
+        return self.function.name if self.function else self.name or ""
+
+
+class ChatBody(_Body):
+    """What POST /chat and POST /chat/stream take; unknown fields are ignored."""
+
+    conversation_id: ConversationId | None = None
+    message: Annotated[StrictStr, AfterValidator(_not_blank)] | None = None
+    messages: Annotated[list[MessageEntry], Field(min_length=1, max_length=MAX_ENTRIES)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["auto", "none", "required"] | NamedChoice | None = None
+    system_prompt: StrictStr | None = None
+    provider: Annotated[StrictStr, Field(max_length=100)] | None = None
+    model: Annotated[StrictStr, Field(max_length=200)] | None = None
+    temperature: Annotated[float, Field(strict=True, ge=0, le=2)] | None = None
+    max_tokens: Annotated[int, Field(strict=True, ge=1), BeforeValidator(_whole_number)] | None = None
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> "ChatBody":
+        if self.message is None and self.messages is None:
+            raise ValueError("one of message and messages is needed")
+        newest = self.messages[-1] if self.messages else None
+        if newest is not None and newest.role == "user" and not newest.says_something:
+            raise ValueError("the newest user entry needs text or an image")
+        if isinstance(self.tool_choice, NamedChoice):
+            names = {tool.spec().name for tool in self.tools or ()}
+            if self.tool_choice.chosen() not in names:
+                raise ValueError("tool_choice names a tool that is not among tools")
+        return self
+
+
+def parse_chat(body: bytes) -> ChatRequest:
+    """Raises `GatewayError`: `invalid_json`, `invalid_request`."""
+    try:
+        value = loads(body)
+    except ValueError:
+        raise GatewayError("invalid_json", "The body is not JSON.") from None
+    try:
+        parsed = ChatBody.model_validate(value)
+    except ValidationError as error:
+        raise invalid(error) from None
+    return _request(parsed, _hash(value))
+
+
+def invalid(error: ValidationError) -> GatewayError:
+    """A validation error as the client sees it, without echoing what was sent."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:_SHOWN_ERRORS]
+    fields = tuple((".".join(str(step) for step in item["loc"]), item["msg"].removeprefix("Value error, ")) for item in found)
+    place, message = fields[0]
+    return GatewayError("invalid_request", f"{place}: {message}." if place else f"{message}.", fields=fields)
+
+
+def _hash(value: Any) -> str:
+    """Of the parsed JSON, whatever its spacing and key order."""
+    try:
+        # The brackets leave room for what the value is wrapped into on its way to a provider and to the log.
+        text = orjson.dumps([[[[[[[[value]]]]]]]], option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        raise GatewayError("invalid_request", "The body is nested too deeply, or holds a number out of range.") from None
+    return hashlib.sha256(text).hexdigest()
+
+
+def _request(body: ChatBody, body_hash: str) -> ChatRequest:
+    tools = tuple(tool.spec() for tool in body.tools or ())
+    return ChatRequest(
+        body_hash=body_hash,
+        conversation_id=body.conversation_id,
+        message=body.message,
+        entries=None if body.messages is None else tuple(entry.entry() for entry in body.messages),
+        tools=tools,
+        tool_choice=_choice(body.tool_choice) if tools else None,
+        system_prompt=body.system_prompt,
+        provider=body.provider,
+        model=body.model,
+        temperature=body.temperature,
+        max_tokens=body.max_tokens,
+    )
+
+
+def _choice(choice: Literal["auto", "none", "required"] | NamedChoice | None) -> ToolChoice | None:
+    if choice is None:
+        return None
+    return ToolChoice("named", choice.chosen()) if isinstance(choice, NamedChoice) else ToolChoice(choice)

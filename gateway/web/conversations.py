@@ -1,0 +1,93 @@
+"""The log over HTTP: /conversations."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from aiohttp import web
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.core.errors import GatewayError
+from gateway.core.jsontext import clean
+from gateway.engine.live import LiveTurn
+from gateway.store.base import ConversationFilter
+from gateway.web.chat_body import invalid
+from gateway.web.gate import viewer
+from gateway.web.intake import not_found
+from gateway.web.monitoring import json_response
+from gateway.web.services import SERVICES
+
+Text = Annotated[str, Field(max_length=500)]
+Moment = Annotated[datetime, AfterValidator(lambda moment: moment if moment.tzinfo else moment.replace(tzinfo=UTC))]
+
+
+class ListQuery(BaseModel):
+    """The query of GET /conversations."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    cursor: Annotated[str, Field(max_length=1000)] | None = None
+    provider: Text | None = None
+    user: Text | None = None
+    status: Literal["completed", "stopped", "interrupted", "failed"] | None = None
+    q: Text | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+async def list_conversations(request: web.Request) -> web.Response:
+    """A page of conversations, newest activity first."""
+    services = request.app[SERVICES]
+    sees = viewer(services.gate.caller(request))
+    try:
+        query = ListQuery.model_validate({name: clean(value) for name, value in request.query.items() if value})
+    except ValidationError as error:
+        raise invalid(error) from None
+    try:
+        page = await services.store.conversations(sees, ConversationFilter(**query.model_dump()))
+    except ValueError:
+        raise GatewayError("invalid_request", "The cursor is not one that this server gave.") from None
+    return json_response({"conversations": page.conversations, "next_cursor": page.next_cursor})
+
+
+async def get_conversation(request: web.Request) -> web.Response:
+    """A conversation with its messages and the turns that still run in it."""
+    services = request.app[SERVICES]
+    caller = services.gate.caller(request)
+    sees = viewer(caller)
+    conversation_id = clean(request.match_info["conversation_id"])
+    running = [
+        turn for turn in services.engine.running_in(conversation_id) if sees.everything or turn.begun.caller == sees.caller
+    ]
+    found = await services.store.conversation(conversation_id, sees)
+    if found is None:
+        if not running:
+            raise not_found()
+        found = _only_running(conversation_id, running)
+    found["active_turns"] = [turn.begun.turn_id for turn in running]
+    return json_response(found)
+
+
+async def delete_conversation(request: web.Request) -> web.Response:
+    """Delete a conversation and stop what still runs in it."""
+    services = request.app[SERVICES]
+    sees = viewer(services.gate.caller(request))
+    conversation_id = clean(request.match_info["conversation_id"])
+    running = services.engine.running_in(conversation_id)
+    own = [turn for turn in running if sees.everything or turn.begun.caller == sees.caller]
+    if not await services.store.delete_conversation(conversation_id, sees) and not own:
+        raise not_found()
+    services.engine.forget_conversation(conversation_id)
+    services.intake.forget(conversation_id, sees.caller)
+    return web.Response(status=204)
+
+
+def _only_running(conversation_id: str, running: list[LiveTurn]) -> dict[str, Any]:
+    first = running[0].begun
+    created = datetime.fromtimestamp(first.started_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return {
+        "id": conversation_id,
+        "provider": first.provider,
+        "created_at": created.replace("+00:00", "Z"),
+        "messages": [],
+    }

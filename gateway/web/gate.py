@@ -1,0 +1,26 @@
+"""Who may pass: the caller of a request, or a `GatewayError`."""
+
+from typing import Protocol
+
+from aiohttp import web
+
+from gateway.access.callers import Caller
+from gateway.core.errors import GatewayError
+from gateway.store.base import Viewer
+
+
+class Gate(Protocol):
+    """Tells who sends a request."""
+
+    def caller(self, request: web.Request) -> Caller:
+        """Raises `GatewayError` `unauthenticated` or `forbidden`."""
+        ...
+
+
+def viewer(caller: Caller) -> Viewer:
+    """What a caller sees of the log. Raises `GatewayError` `forbidden` for callers who have no log of their own."""
+    if caller.reads_everything:
+        return Viewer(caller.id, everything=True)
+    if caller.id is None:
+        raise GatewayError("forbidden", "The log is not open to callers without a token.")
+    return Viewer(caller.id)

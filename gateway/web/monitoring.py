@@ -1,0 +1,69 @@
+"""GET / and /health*: what monitoring reads."""
+
+from aiohttp import web
+
+from gateway.core.jsontext import dumps
+from gateway.store.base import StoreUnavailable
+from gateway.web.services import SERVICES, Services
+
+
+def json_response(body: object, status: int = 200) -> web.Response:
+    """A JSON answer that nobody caches."""
+    return web.Response(body=dumps(body), status=status, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def root(request: web.Request) -> web.Response:
+    """What this server is."""
+    services = request.app[SERVICES]
+    body: dict[str, object] = {
+        "service": "m3ajem-gateway",
+        "status": "running",
+        "default_provider": services.router.default_provider,
+        "providers": {
+            name: {"configured": bool(target.keys), "model": target.default_model}
+            for name, target in services.router.targets.items()
+        },
+        "version": services.version,
+    }
+    if services.simulated:
+        body["simulated"] = True
+        body["note"] = "No provider key is set: every reply comes from the built-in simulator."
+    return json_response(body)
+
+
+async def health(request: web.Request) -> web.Response:
+    """Whether all is well; degraded still serves."""
+    services = request.app[SERVICES]
+    database = await _database(services)
+    spooled, refused = services.health.spooled, services.health.refused
+    healthy = database == "up" and not spooled and not refused
+    body: dict[str, object] = {
+        "status": "healthy" if healthy else "degraded",
+        "database": database,
+        "spooled_turns": spooled,
+        "refused_turns": refused,
+        "providers": {name: "up" if target.keys else "unconfigured" for name, target in services.router.targets.items()},
+        "active_turns": services.engine.active,
+        "version": services.version,
+    }
+    return json_response(body)
+
+
+async def _database(services: Services) -> str:
+    try:
+        await services.store.ping()
+    except StoreUnavailable:
+        return "down"
+    return "up"
+
+
+async def live(_: web.Request) -> web.Response:
+    """The process runs."""
+    return json_response({"status": "alive"})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """Whether new requests should be sent here."""
+    if request.app[SERVICES].engine.draining:
+        return json_response({"status": "draining"}, 503)
+    return json_response({"status": "ready"})

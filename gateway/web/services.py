@@ -1,0 +1,29 @@
+"""What handlers work with, wired once in `app.py`."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.engine.routing import Router
+from gateway.engine.runner import Engine
+from gateway.store.base import Health, Store
+from gateway.web.intake import Intake
+from gateway.web.gate import Gate
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The rooms behind the edge, and the few settings the edge itself needs."""
+
+    engine: Engine
+    store: Store
+    health: Health
+    router: Router
+    intake: Intake
+    gate: Gate
+    heartbeat_s: float
+    version: str
+    simulated: bool
+
+
+SERVICES = web.AppKey("services", Services)
