@@ -1,5 +1,6 @@
 """Tool calls of OpenAI's format, put together from the fragments in which they are streamed."""
 
+from collections.abc import Callable
 from typing import Any
 
 from gateway.core.events import ToolCalled
@@ -104,7 +105,7 @@ class CallAssembly:
         last = self._calls[-1] if self._calls else None
         return None if last is not None and names_tool and last.name else last
 
-    def _give(self, ready: Any) -> list[ToolCalled]:
+    def _give(self, ready: Callable[[_Call], bool]) -> list[ToolCalled]:
         """Give out calls from the front for as long as they are ready, so that their order stays."""
         given: list[ToolCalled] = []
         for call in self._calls:

@@ -50,7 +50,7 @@ class ChatDecoder:
         return self._chunk(frame, chunk)
 
     def end(self, stray: str) -> list[ev.Event]:
-        """EOF: without `[DONE]` the reply was cut. Bare JSON is an error, or what an upstream answers that can't stream."""
+        """EOF: without `[DONE]` the reply was cut. Bare JSON is an error, or a whole reply where nothing is streamed."""
         bare: list[ev.Event] = [truncated()]
         if stray.lstrip().startswith("{"):
             bare = decode_reply(stray.encode())

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,6 @@ from gateway.wire.sse import SseDecoder
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 DIRECTORIES = {"openai": "openai", "groq": "groq", "anthropic": "anthropic", "google": "gemini"}
 """Provider name to the directory of its recordings."""
-
-_RECORDS = {
-    "openai": ("openai", "PROVIDER"),
-    "groq": ("openai", "GROQ"),
-    "anthropic": ("anthropic", "PROVIDER"),
-    "google": ("gemini", "PROVIDER"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +42,6 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.provider}:{self.name}"
-
-
-def provider(name: str) -> Provider:
-    """Return the provider called `name`."""
-    module, attribute = _RECORDS[name]
-    record = getattr(import_module(f"gateway.providers.{module}"), attribute)
-    assert isinstance(record, Provider)
-    return record
 
 
 @lru_cache

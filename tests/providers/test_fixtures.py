@@ -7,13 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import GatewayError, UpstreamError
+from gateway.providers.registry import PROVIDERS
 from tests.providers import fixture_cases as fx
 from tests.providers.expectations import check_expected, check_refusal
 
-PROVIDERS = tuple(fx.DIRECTORIES)
-STREAMS = [case for name in PROVIDERS for case in fx.streams(name)]
-REPLIES = [case for name in PROVIDERS for case in fx.replies(name)]
-ERRORS = [case for name in PROVIDERS for case in fx.errors(name)]
+STREAMS = [case for name in fx.DIRECTORIES for case in fx.streams(name)]
+REPLIES = [case for name in fx.DIRECTORIES for case in fx.replies(name)]
+ERRORS = [case for name in fx.DIRECTORIES for case in fx.errors(name)]
 SMALL = 20_000
 
 quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -21,22 +21,22 @@ quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCh
 
 @pytest.mark.parametrize("case", STREAMS, ids=str)
 def test_stream(case: fx.Case) -> None:
-    check_expected(case, fx.decode_stream(fx.provider(case.provider), case.body))
+    check_expected(case, fx.decode_stream(PROVIDERS[case.provider], case.body))
 
 
 @pytest.mark.parametrize("case", REPLIES, ids=str)
 def test_whole_reply(case: fx.Case) -> None:
-    check_expected(case, fx.provider(case.provider).decode_reply(case.body))
+    check_expected(case, PROVIDERS[case.provider].decode_reply(case.body))
 
 
 @pytest.mark.parametrize("case", ERRORS, ids=str)
 def test_refusal(case: fx.Case) -> None:
-    check_refusal(case, fx.provider(case.provider).decode_error(case.status, case.headers, case.body))
+    check_refusal(case, PROVIDERS[case.provider].decode_error(case.status, case.headers, case.body))
 
 
 @pytest.mark.parametrize("case", [case for case in STREAMS if len(case.body) < SMALL], ids=str)
 def test_one_byte_at_a_time(case: fx.Case) -> None:
-    record = fx.provider(case.provider)
+    record = PROVIDERS[case.provider]
     cut = fx.decode_stream(record, case.body, range(len(case.body)))
     assert fx.shape(cut) == fx.shape(fx.decode_stream(record, case.body))
 
@@ -45,7 +45,7 @@ def test_one_byte_at_a_time(case: fx.Case) -> None:
 @given(data=st.data())
 @quick
 def test_cuts_change_nothing(name: str, data: st.DataObject) -> None:
-    record, case = fx.provider(name), data.draw(st.sampled_from(fx.streams(name)))
+    record, case = PROVIDERS[name], data.draw(st.sampled_from(fx.streams(name)))
     cuts = data.draw(st.lists(st.integers(1, len(case.body)), max_size=40))
     assert fx.shape(fx.decode_stream(record, case.body, cuts)) == fx.shape(fx.decode_stream(record, case.body))
 
@@ -66,9 +66,7 @@ def damaged(draw: st.DrawFn, bodies: list[bytes]) -> bytes:
             start = dice.randrange(len(other))
             changed[at:at] = other[start : start + dice.randint(1, 400)]
         elif how == 3:
-            changed[at : at + 1] = dice.choice(
-                (b'"', b"{", b"}", b"[", b"\n", b"\r", b":", b",", b"null", b"\\ud800", b"\0")
-            )
+            changed[at : at + 1] = dice.choice((b'"', b"{", b"}", b"[", b"\n", b"\r", b":", b",", b"null", b"\\ud800", b"\0"))
         else:
             changed = bytearray(replace_value(bytes(changed), dice))
     return bytes(changed[: dice.randint(0, len(changed))]) if dice.random() < 0.3 else bytes(changed)
@@ -83,11 +81,7 @@ def replace_value(body: bytes, dice: random.Random) -> bytes:
     end = at
     while end < len(body) and body[end] not in b",}]\n":
         end += 1
-    return (
-        body[:at]
-        + dice.choice((b"null", b"7", b'"x"', b"[]", b"{}", b"true", b"-1e9", b"[{}]", b'{"a":[1]}'))
-        + body[end:]
-    )
+    return body[:at] + dice.choice((b"null", b"7", b'"x"', b"[]", b"{}", b"true", b"-1e9", b"[{}]", b'{"a":[1]}')) + body[end:]
 
 
 @st.composite
@@ -106,9 +100,7 @@ def damaged_bodies(draw: st.DrawFn, name: str) -> bytes:
 def test_damaged_streams_end_once(name: str, data: st.DataObject) -> None:
     body = data.draw(damaged_streams(name))
     try:
-        events = fx.decode_stream(
-            fx.provider(name), body, data.draw(st.lists(st.integers(1, len(body) + 1), max_size=3))
-        )
+        events = fx.decode_stream(PROVIDERS[name], body, data.draw(st.lists(st.integers(1, len(body) + 1), max_size=3)))
     except GatewayError:
         return
     fx.terminal(events)
@@ -120,7 +112,7 @@ def test_damaged_streams_end_once(name: str, data: st.DataObject) -> None:
 @settings(parent=quick, max_examples=60)
 def test_damaged_replies_end_once(name: str, data: st.DataObject) -> None:
     body = data.draw(damaged_bodies(name))
-    events = fx.provider(name).decode_reply(body)
+    events = PROVIDERS[name].decode_reply(body)
     fx.terminal(events)
     fx.fold(events)
 
@@ -130,7 +122,7 @@ def test_damaged_replies_end_once(name: str, data: st.DataObject) -> None:
 @settings(parent=quick, max_examples=60)
 def test_damaged_refusals_stay_refusals(name: str, data: st.DataObject) -> None:
     status = data.draw(st.integers(300, 599))
-    error = fx.provider(name).decode_error(status, {"retry-after": "soon"}, data.draw(damaged_bodies(name)))
+    error = PROVIDERS[name].decode_error(status, {"retry-after": "soon"}, data.draw(damaged_bodies(name)))
     assert isinstance(error, UpstreamError)
     assert error.upstream_status == status
     assert 400 <= error.status < 600
