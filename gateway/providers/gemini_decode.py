@@ -1,7 +1,7 @@
 """Gemini's replies as events: each chunk of a stream is a GenerateContentResponse, as is a reply that comes at once.
 
-Any of `candidates`, `content` and `parts` may be missing; a stream ends with plain EOF, so only a finish reason says that
-it is whole, and an error may still follow it, without any framing.
+Any of `candidates`, `content` and `parts` may be missing; a stream ends with plain EOF, so only a finish reason says
+that it is whole, and an error may still follow it, without any framing.
 Source: https://ai.google.dev/api/generate-content and the types of google-genai 3.4.0.
 """
 
@@ -22,8 +22,8 @@ from gateway.core.events import (
     ToolCalled,
     UsageReported,
 )
-from gateway.core.jsontext import dumps_text, loads
-from gateway.providers.common import as_dict, as_int, as_list, as_str, broken, truncated
+from gateway.core.jsontext import loads
+from gateway.providers.common import as_dict, as_int, as_list, as_str, broken, clip, truncated
 from gateway.providers.gemini_errors import stream_error
 from gateway.providers.gemini_state import PartLog
 from gateway.wire.sse import Frame
@@ -47,7 +47,7 @@ _FILTERED = frozenset(
     }
 )
 _SOURCE_KINDS = (("web", "web"), ("retrievedContext", "retrieved_context"), ("maps", "maps"))
-_METADATA = ("urlContextMetadata", "groundingMetadata", "citationMetadata")
+_METADATA = frozenset({"urlContextMetadata", "groundingMetadata", "citationMetadata"})
 
 
 class GeminiDecoder:
@@ -66,7 +66,7 @@ class GeminiDecoder:
         try:
             value = loads(frame.data)
         except ValueError:
-            return [Failed(_not_json(frame.data))] if frame.data.strip() else []
+            return [*self._usage(), Failed(_not_json(frame.data))] if frame.data.strip() else []
         return self.read(value)
 
     def end(self, stray: str) -> list[Event]:
@@ -133,9 +133,8 @@ class GeminiDecoder:
         reason = candidate.get("finishReason")
         if type(reason) is str and reason not in _UNSPECIFIED:
             self._finish = reason
-        for key in _METADATA:
-            if key in candidate:
-                events.extend(_sources(key, as_dict(candidate[key])))
+        if not _METADATA.isdisjoint(candidate):
+            events.extend(_sources(candidate))
 
     def _part(self, part: dict[str, Any], events: list[Event]) -> None:
         text = part.get("text")
@@ -143,24 +142,22 @@ class GeminiDecoder:
             if not part.get("thought"):
                 if text:
                     events.append(TextDelta(text))
-                self._parts.text(len(text), as_str(part.get("thoughtSignature")))
+                self._parts.text(len(text), part.get("thoughtSignature"))
             elif text:
                 events.append(ReasoningDelta(text))
         elif "functionCall" in part:
-            self._call(as_dict(part["functionCall"]), as_str(part.get("thoughtSignature")), events)
+            self._call(as_dict(part["functionCall"]), part.get("thoughtSignature"), events)
         elif part.keys() == {"thoughtSignature"}:
-            self._parts.text(0, as_str(part["thoughtSignature"]))
+            self._parts.text(0, part["thoughtSignature"])
 
-    def _call(self, call: dict[str, Any], signature: str | None, events: list[Event]) -> None:
+    def _call(self, call: dict[str, Any], signature: object, events: list[Event]) -> None:
         name = as_str(call.get("name"))
         if not name:
             return
         call_id = as_str(call.get("id")) or None
         arguments = call.get("args")
         self._parts.call(name, call_id, signature)
-        if arguments is None:
-            arguments = {}
-        events.append(ToolCalled(call_id, name, arguments if isinstance(arguments, dict) else dumps_text(arguments)))
+        events.append(ToolCalled(call_id, name, arguments if isinstance(arguments, (dict, str)) else {}))
 
     def _feedback(self, feedback: dict[str, Any]) -> UpstreamError | None:
         reason = as_str(feedback.get("blockReason")) or ""
@@ -174,7 +171,7 @@ class GeminiDecoder:
             "The provider refused to answer this message.",
             kind="rejected",
             upstream_status=200,
-            upstream_text=f"promptFeedback.blockReason: {reason} {as_str(feedback.get('blockReasonMessage')) or ''}",
+            upstream_text=clip(f"promptFeedback: {reason} {as_str(feedback.get('blockReasonMessage')) or ''}"),
         )
 
     def _usage(self, whole: bool = False) -> list[UsageReported]:
@@ -202,9 +199,7 @@ def decode_reply(body: bytes) -> list[Event]:
     except ValueError:
         return [Failed(_not_json(body))]
     chunks = as_list(value) or [value]
-    if not any(
-        isinstance(chunk, dict) and chunk.keys() & {"candidates", "promptFeedback", "error"} for chunk in chunks
-    ):
+    if not any(isinstance(chunk, dict) and chunk.keys() & {"candidates", "promptFeedback", "error"} for chunk in chunks):
         return [Failed(broken(upstream_text=body.decode("utf-8", "replace")))]
     decoder = GeminiDecoder()
     events = decoder.read(value)
@@ -229,30 +224,27 @@ def _reason(finish_reason: str) -> FinishReason:
 
 def _first(candidates: object) -> dict[str, Any] | None:
     """Return the candidate with index 0; protobuf's JSON leaves a zero out."""
-    for candidate in as_list(candidates):
-        if type(candidate) is dict and not candidate.get("index"):
-            return candidate
+    if type(candidates) is list:
+        for candidate in candidates:
+            if type(candidate) is dict and not candidate.get("index"):
+                return candidate
     return None
 
 
-def _sources(key: str, metadata: dict[str, Any]) -> Iterator[SourceFound]:
-    if key == "urlContextMetadata":
-        for item in as_list(metadata.get("urlMetadata")):
-            url = as_str(as_dict(item).get("retrievedUrl"))
-            if url:
-                yield SourceFound("url_context", url=url)
-    elif key == "citationMetadata":
-        for item in as_list(metadata.get("citationSources")):
-            cited = as_dict(item)
-            if as_str(cited.get("uri")):
-                yield SourceFound("citation", as_str(cited.get("title")), cited["uri"])
-    else:
-        for item in as_list(metadata.get("groundingChunks")):
-            yield from _grounding(as_dict(item))
+def _sources(candidate: dict[str, Any]) -> Iterator[SourceFound]:
+    """Sources of a candidate; metadata that a later chunk repeats is told again."""
+    for fetched in _objects(candidate, "urlContextMetadata", "urlMetadata"):
+        if url := as_str(fetched.get("retrievedUrl")):
+            yield SourceFound("url_context", url=url)
+    for chunk in _objects(candidate, "groundingMetadata", "groundingChunks"):
+        for field, kind in _SOURCE_KINDS:
+            if isinstance(found := chunk.get(field), dict):
+                title, url, text = (as_str(found.get(name)) for name in ("title", "uri", "text"))
+                yield SourceFound(kind, title, url, text)
+    for cited in _objects(candidate, "citationMetadata", "citationSources"):
+        if url := as_str(cited.get("uri")):
+            yield SourceFound("citation", as_str(cited.get("title")), url)
 
 
-def _grounding(chunk: dict[str, Any]) -> Iterator[SourceFound]:
-    for field, kind in _SOURCE_KINDS:
-        if isinstance(found := chunk.get(field), dict):
-            title, url, text = (as_str(found.get(name)) for name in ("title", "uri", "text"))
-            yield SourceFound(kind, title, url, text)
+def _objects(candidate: dict[str, Any], metadata: str, name: str) -> list[dict[str, Any]]:
+    return [item for item in as_list(as_dict(candidate.get(metadata)).get(name)) if isinstance(item, dict)]

@@ -157,9 +157,7 @@ def _model_parts(parts: Sequence[ModelPart], signed_calls: bool) -> list[dict[st
     for part in parts:
         signature = part.signature
         if part.call is not None:
-            fields: dict[str, Any] = {
-                "functionCall": _named(part.call.name, part.call_id) | {"args": part.call.arguments}
-            }
+            fields: dict[str, Any] = {"functionCall": _named(part.call.name, part.call_id) | {"args": part.call.arguments}}
             if signature is None and signed_calls:
                 signature = NO_SIGNATURE
             signed_calls = False

@@ -1,6 +1,6 @@
 """Gemini's failures: a Google API error object, in an HTTP reply or in the middle of a stream.
 
-Shape: `{"error": {"code", "message", "status", "details": […]}}` (google.rpc.Status as JSON), sometimes inside an array.
+Shape: `{"error": {"code", "message", "status", "details": […]}}`, google.rpc.Status as JSON; sometimes inside an array.
 """
 
 import re

@@ -26,14 +26,14 @@ class PartLog:
         self._unsigned = 0
         self._needed = False
 
-    def text(self, length: int, signature: str | None) -> None:
+    def text(self, length: int, signature: object) -> None:
         """Note a piece of visible text; unsigned neighbours count as one part."""
-        if signature is None:
-            self._unsigned += length
-        else:
+        if signature:
             self._add({"text": length}, signature)
+        else:
+            self._unsigned += length
 
-    def call(self, name: str, call_id: str | None, signature: str | None) -> None:
+    def call(self, name: str, call_id: str | None, signature: object) -> None:
         """Note a function call."""
         self._add({"call": name, "id": call_id} if call_id else {"call": name}, signature)
         self._needed = self._needed or call_id is not None
@@ -45,9 +45,9 @@ class PartLog:
         self._flush()
         return {"parts": self._parts}
 
-    def _add(self, part: dict[str, Any], signature: str | None) -> None:
+    def _add(self, part: dict[str, Any], signature: object) -> None:
         self._flush()
-        if signature is not None:
+        if signature and isinstance(signature, str):
             part["signature"] = signature
             self._needed = True
         self._parts.append(part)
@@ -93,7 +93,7 @@ def _as_they_were(message: AssistantMessage, parts: list[dict[str, Any]]) -> tup
             restored.append(_called(next(calls), part))
         else:
             length = as_int(part.get("text")) or 0
-            restored.append(ModelPart(text=message.text[at : at + length], signature=as_str(part.get("signature"))))
+            restored.append(ModelPart(text=message.text[at : at + length], signature=as_str(part.get("signature")) or None))
             at += length
     return tuple(restored)
 
@@ -105,4 +105,4 @@ def _calls(message: AssistantMessage, kept: list[dict[str, Any]]) -> list[ModelP
 
 
 def _called(call: ToolCall, part: dict[str, Any]) -> ModelPart:
-    return ModelPart(call=call, call_id=as_str(part.get("id")), signature=as_str(part.get("signature")))
+    return ModelPart(call=call, call_id=as_str(part.get("id")) or None, signature=as_str(part.get("signature")) or None)
