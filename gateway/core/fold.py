@@ -6,7 +6,7 @@ from typing import Any, assert_never
 
 from gateway.core import events as ev
 from gateway.core.ids import new_call_id
-from gateway.core.jsontext import is_object, loads
+from gateway.core.jsontext import fits, is_object, loads
 from gateway.core.messages import ToolCall
 from gateway.core.tape import Run, Tape
 from gateway.core.turn import Reply, Thought
@@ -48,7 +48,7 @@ class Fold:
             case ev.UsageReported():
                 self.usage = _merge(self.usage, event)
             case ev.StateKept(data):
-                self.state = data
+                self.state = data if fits(data) else None
             case ev.Rerouted():
                 self.tape.mark(event)
                 self.usage, self.state = ev.UsageReported(), None
@@ -113,14 +113,14 @@ class Fold:
 def parse_arguments(arguments: str | dict[str, Any]) -> tuple[dict[str, Any], str | None]:
     """Return a call's arguments as an object, and the raw text where the model wrote no JSON object."""
     if isinstance(arguments, dict):
-        return arguments, None
+        return (arguments, None) if fits(arguments) else ({}, None)
     if not arguments.strip():
         return {}, None
     try:
         value = loads(arguments)
     except ValueError:
         return {}, arguments
-    return (value, None) if is_object(value) else ({}, arguments)
+    return (value, None) if is_object(value) and fits(value) else ({}, arguments)
 
 
 def _merge(old: ev.UsageReported, new: ev.UsageReported) -> ev.UsageReported:

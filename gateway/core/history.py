@@ -60,7 +60,8 @@ class _Repairer:
             self._assistant(entry)
         elif entry.role == "user":
             self._settle()
-            self._messages.append(UserMessage(entry.parts))
+            if entry.parts:
+                self._messages.append(UserMessage(entry.parts))
 
     def finish(self) -> tuple[Message, ...]:
         self._settle()

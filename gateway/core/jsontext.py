@@ -36,17 +36,39 @@ def loads(data: bytes | str) -> Any:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
         return _loads_leniently(data)
-    nul = b"\\u0000" if isinstance(data, bytes) else "\\u0000"
-    return clean_value(value) if nul in data else value  # type: ignore[operator]
+    escaped_nul = b"\\u0000" in data if isinstance(data, bytes) else "\\u0000" in data
+    return _cleaned(value) if escaped_nul else value
 
 
 def _loads_leniently(data: bytes | str) -> Any:
     """orjson refuses lone surrogates; the standard library reads them."""
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        return clean_value(json.loads(text, parse_constant=_no_constant))
+        return clean_value(json.loads(text, parse_int=_number, parse_constant=_no_constant))
     except RecursionError:
         raise ValueError("JSON is nested too deeply") from None
+
+
+def _cleaned(value: Any) -> Any:
+    try:
+        return clean_value(value)
+    except RecursionError:
+        raise ValueError("JSON is nested too deeply") from None
+
+
+def fits(value: Any) -> bool:
+    """Whether a decoded value can be encoded again inside a reply, a request or a row (depth, size of numbers)."""
+    try:
+        orjson.dumps([[[[[[[[value]]]]]]]])
+    except TypeError:
+        return False
+    return True
+
+
+def _number(digits: str) -> int | float:
+    """Integers beyond 64 bits become floats, as orjson reads them; it could not write them again."""
+    value = int(digits) if len(digits) < 30 else float(digits)
+    return value if -(2**63) <= value < 2**64 else float(value)
 
 
 def _no_constant(name: str) -> Any:
