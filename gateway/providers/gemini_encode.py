@@ -119,14 +119,11 @@ def _append(contents: list[dict[str, Any]], role: str, parts: list[dict[str, Any
     """
     if not parts:
         return
-    if contents and contents[-1]["role"] == role and not _responds(contents[-1]["parts"]) and not _responds(parts):
-        contents[-1]["parts"].extend(parts)
+    last = contents[-1] if contents else {}
+    if last.get("role") == role and "functionResponse" not in last["parts"][0]:
+        last["parts"].extend(parts)
     else:
         contents.append({"role": role, "parts": parts})
-
-
-def _responds(parts: list[dict[str, Any]]) -> bool:
-    return "functionResponse" in parts[0]
 
 
 def _prepend(contents: list[dict[str, Any]], text: str) -> None:

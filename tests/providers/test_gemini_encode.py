@@ -229,6 +229,7 @@ def test_images(url: str, part: dict[str, Any]) -> None:
         "data:image/png;base64",
         "data:image/png;base64,",
         "data:image/png;base64,***",
+        "data:image/png;base64,QUJD*QUJD",
         "data:image/png;base64,صورة",
         f"data:image/png,{PIXEL}",
         f"data:;base64,{PIXEL}",
