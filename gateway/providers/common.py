@@ -68,9 +68,7 @@ _REJECTED = _Failure("provider_rejected", "rejected", "The provider refused this
 _TOO_LONG = _Failure("provider_rejected", "rejected", "The conversation is too long for this model.")
 _BAD_IMAGE = _Failure("provider_rejected", "rejected", "The provider cannot use an image of this conversation.")
 _UNKNOWN_MODEL = _Failure("provider_error", "rejected", "The provider does not offer this model.", retryable=False)
-_KEY_REFUSED = _Failure(
-    "provider_error", "key_refused", "The provider refused the gateway's own access.", retryable=False
-)
+_KEY_REFUSED = _Failure("provider_error", "key_refused", "The provider refused the gateway's own access.", retryable=False)
 _QUOTA = _Failure("provider_overloaded", "quota", "The gateway's quota at the provider is used up.", retryable=False)
 _RATE_LIMITED = _Failure("provider_overloaded", "rate_limited", "The provider is busy; please try again shortly.")
 _OVERLOADED = _Failure("provider_overloaded", "overloaded", "The provider is overloaded; please try again shortly.")

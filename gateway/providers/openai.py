@@ -10,9 +10,7 @@ from gateway.providers.openai_errors import decode_error
 
 def chat_completions(path: str) -> Provider:
     """Return a provider that speaks this format at `path` behind its base URL. What differs by model is in `models`."""
-    return Provider(
-        encode=partial(encode, path), decoder=ChatDecoder, decode_reply=decode_reply, decode_error=decode_error
-    )
+    return Provider(encode=partial(encode, path), decoder=ChatDecoder, decode_reply=decode_reply, decode_error=decode_error)
 
 
 PROVIDER = chat_completions("/chat/completions")

@@ -118,8 +118,7 @@ def _message(message: Message) -> list[dict[str, Any]]:
             return [entry]
         case ToolResults(results):
             return [
-                {"role": "tool", "tool_call_id": portable_id(result.call_id), "content": result.content}
-                for result in results
+                {"role": "tool", "tool_call_id": portable_id(result.call_id), "content": result.content} for result in results
             ]
 
 

@@ -49,9 +49,7 @@ def check_expected(case: Case, events: Sequence[ev.Event]) -> None:
 
 
 def _check_calls(reply: Reply, expected: list[dict[str, Any]]) -> None:
-    assert [(call.name, call.arguments) for call in reply.tool_calls] == [
-        (call["name"], call["arguments"]) for call in expected
-    ]
+    assert [(call.name, call.arguments) for call in reply.tool_calls] == [(call["name"], call["arguments"]) for call in expected]
     assert all(call.arguments_text is None for call in reply.tool_calls)
     ids = [call.id for call in reply.tool_calls]
     assert all(ids)

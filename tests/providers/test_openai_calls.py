@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core import events as ev
+from gateway.core.jsontext import clean_value
 from gateway.providers.openai import PROVIDER
 from tests.providers.fixture_cases import fold
 from tests.providers.openai_chunks import FINISH, delta, streamed
@@ -121,7 +122,7 @@ def fragmented(draw: st.DrawFn) -> tuple[list[tuple[str, str, Any]], list[dict[s
     indexed, repeating = draw(st.booleans()), draw(st.booleans())
     for number, (name, value) in enumerate(draw(st.lists(st.tuples(names, objects), min_size=1, max_size=4))):
         text = json.dumps(value, ensure_ascii=draw(st.booleans()))
-        wanted.append((f"call_{number}", name, value))
+        wanted.append((f"call_{number}", name, clean_value(value)))
         cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=4)))
         for place, (start, end) in enumerate(zip([0, *cuts], [*cuts, len(text)], strict=True)):
             label = {"id": f"call_{number}", "name": name} if repeating or place == 0 else {}
@@ -130,7 +131,7 @@ def fragmented(draw: st.DrawFn) -> tuple[list[tuple[str, str, Any]], list[dict[s
 
 
 @given(fragmented())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_labelling_gives_the_same_calls(drawn: tuple[list[tuple[str, str, Any]], list[dict[str, Any]]]) -> None:
     wanted, fragments = drawn
     reply = fold(streamed(*(delta(tool_calls=[piece]) for piece in fragments), FINISH))
