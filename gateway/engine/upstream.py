@@ -11,8 +11,8 @@ import aiohttp
 from gateway.core.errors import UpstreamError
 from gateway.core.events import Event, Failed, Finished, ReasoningDelta, SourceFound, TextDelta, ToolCalled
 from gateway.engine.silence import SilenceTimeout
-from gateway.providers.base import Provider, UpstreamRequest
-from gateway.wire.sse import SseDecoder
+from gateway.providers.base import Decoder, Provider, UpstreamRequest
+from gateway.wire.sse import Frame, SseDecoder
 
 MAX_ERROR_BYTES: Final = 64 * 1024
 _OUTPUT: Final = (TextDelta, ReasoningDelta, ToolCalled, SourceFound)
@@ -77,7 +77,7 @@ class Upstream:
             received += len(chunk)
             if received > self._max_bytes:
                 raise _broken("The provider sent more than the gateway can hold.")
-            events = [event for frame in frames.feed(chunk) for event in decoder.feed(frame)]
+            events = _decode(decoder, frames.feed(chunk))
             if spoken:
                 guard.touch()
             elif any(isinstance(event, _OUTPUT) for event in events):
@@ -87,7 +87,7 @@ class Upstream:
                 yield events
                 if isinstance(events[-1], _TERMINAL):
                     return
-        rest = [event for frame in frames.finish() for event in decoder.feed(frame)]
+        rest = _decode(decoder, frames.finish())
         yield rest if rest and isinstance(rest[-1], _TERMINAL) else rest + decoder.end(frames.stray)
 
     @asynccontextmanager
@@ -108,6 +108,15 @@ class Upstream:
             if size > limit:
                 raise _broken("The provider sent more than the gateway can hold.")
         return b"".join(chunks)
+
+
+def _decode(decoder: Decoder, frames: list[Frame]) -> list[Event]:
+    events: list[Event] = []
+    for frame in frames:
+        events.extend(decoder.feed(frame))
+        if events and isinstance(events[-1], _TERMINAL):
+            break
+    return events
 
 
 @contextmanager

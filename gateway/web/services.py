@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from gateway.engine.lookup import Lookup
 from gateway.engine.routing import Router
 from gateway.engine.runner import Engine
 from gateway.store.base import Health, Store
-from gateway.web.intake import Intake
 from gateway.web.gate import Gate
+from gateway.web.intake import Intake
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Services:
     """The rooms behind the edge, and the few settings the edge itself needs."""
 
     engine: Engine
+    lookup: Lookup
     store: Store
     health: Health
     router: Router

@@ -1,0 +1,51 @@
+"""Finding a turn again: running here, ended lately, or stored."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from gateway.core.errors import GatewayError
+from gateway.core.ids import turn_time
+from gateway.engine.live import LiveTurn
+from gateway.engine.replay import replay
+from gateway.engine.runner import Engine
+from gateway.store.base import Store, StoreUnavailable
+
+Mine = Callable[[str | None], bool]
+_CLOCK_SKEW_S: Final = 60
+
+
+class Lookup:
+    """Finds turns by id for those who may read them."""
+
+    def __init__(self, engine: Engine, store: Store, turn_timeout_s: float) -> None:
+        self._engine = engine
+        self._store = store
+        self._turn_timeout_s = turn_timeout_s
+
+    async def find(self, turn_id: str, mine: Mine) -> LiveTurn:
+        """The turn, running or put back on its tape. `mine` tells whether a turn's caller may be the one who asks.
+
+        Raises `GatewayError`: `not_found` (also for another caller's), `turn_elsewhere` for a turn so young that another
+        process may be running it, `log_unavailable`.
+        """
+        turn = self._engine.find(turn_id)
+        if turn is None:
+            turn = await self._stored(turn_id)
+        if turn is None or not mine(turn.begun.caller):
+            raise GatewayError("not_found", "There is no such turn.")
+        return turn
+
+    async def _stored(self, turn_id: str) -> LiveTurn | None:
+        made = turn_time(turn_id)
+        if made is None:
+            return None
+        try:
+            stored = await self._store.turn(turn_id)
+        except StoreUnavailable:
+            raise GatewayError("log_unavailable", "The reply cannot be read now; try again in a moment.", retry_after=2) from None
+        if stored is not None:
+            return replay(stored)
+        if -_CLOCK_SKEW_S < time.time() - made < self._turn_timeout_s:
+            raise GatewayError("turn_elsewhere", "The reply is being written elsewhere; try again in a moment.", retry_after=2)
+        return None

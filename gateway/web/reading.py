@@ -1,0 +1,45 @@
+"""Sending a turn's events to one client."""
+
+from aiohttp import web
+
+from gateway.engine.live import LiveTurn, Reader
+from gateway.web.edge import REQUEST_ID
+from gateway.web.services import SERVICES
+
+_STREAM_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store, no-transform",
+    "X-Accel-Buffering": "no",
+}
+
+
+async def serve_events(request: web.Request, turn: LiveTurn, position: int | None) -> web.StreamResponse:
+    """Send a turn's events from `position` on.
+
+    The head is held until there is something to say, so that an early failure keeps its HTTP status.
+    """
+    services = request.app[SERVICES]
+    reader = Reader(turn, position, services.heartbeat_s)
+    try:
+        if position is None:
+            await turn.first_output(services.heartbeat_s)
+            _raise_early_failure(turn)
+        headers = {**_STREAM_HEADERS, "X-Turn-Id": turn.begun.turn_id, "X-Request-Id": request[REQUEST_ID]}
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        try:
+            while (frames := await reader.next()) is not None:
+                await response.write(frames)
+            await response.write_eof()
+        except ConnectionResetError:
+            # The reader is gone; the turn is not.
+            pass
+        return response
+    finally:
+        reader.close()
+
+
+def _raise_early_failure(turn: LiveTurn) -> None:
+    outcome = turn.outcome
+    if outcome is not None and outcome.error is not None and not turn.fold.has_output:
+        raise outcome.error

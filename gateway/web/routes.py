@@ -1,0 +1,24 @@
+"""Every address of the server."""
+
+from aiohttp import web
+
+from gateway.web import chat, conversations, monitoring, streams
+
+
+def add_routes(app: web.Application) -> None:
+    """Put all routes on the application."""
+    app.add_routes(
+        [
+            web.get("/", monitoring.root),
+            web.get("/health", monitoring.health),
+            web.get("/health/live", monitoring.live),
+            web.get("/health/ready", monitoring.ready),
+            web.post("/chat", chat.chat),
+            web.post("/chat/stream", chat.chat_stream),
+            web.get("/chat/stream/{turn_id}", streams.resume, allow_head=False),
+            web.delete("/chat/stream/{turn_id}", streams.stop),
+            web.get("/conversations", conversations.list_conversations),
+            web.get("/conversations/{conversation_id}", conversations.get_conversation),
+            web.delete("/conversations/{conversation_id}", conversations.delete_conversation),
+        ]
+    )

@@ -1,0 +1,63 @@
+"""/chat/stream/{turn_id}: going on with a stream, and stopping a turn."""
+
+from aiohttp import web
+
+from gateway.access.callers import Caller
+from gateway.core.errors import GatewayError
+from gateway.engine.live import LiveTurn
+from gateway.web.monitoring import json_response
+from gateway.web.reading import serve_events
+from gateway.web.services import SERVICES
+from gateway.wire.frames import EventId, parse_event_id
+
+
+async def resume(request: web.Request) -> web.StreamResponse:
+    """The events of a turn behind `Last-Event-ID`, or all of them."""
+    turn_id = request.match_info["turn_id"]
+    last = last_event_id(request)
+    if last is not None and last.turn_id != turn_id:
+        raise GatewayError("invalid_request", "The Last-Event-ID belongs to another turn.")
+    return await resume_turn(request, await find(request, turn_id), last)
+
+
+async def resume_turn(request: web.Request, turn: LiveTurn, last: EventId | None) -> web.StreamResponse:
+    """Go on behind `last`; 204 tells a client that it has everything."""
+    if last is not None and last.position is None:
+        return web.Response(status=204)
+    return await serve_events(request, turn, -1 if last is None else last.position)
+
+
+async def stop(request: web.Request) -> web.Response:
+    """End a running turn, keeping what has come."""
+    return stop_turn(request, await find(request, request.match_info["turn_id"]))
+
+
+def stop_turn(request: web.Request, turn: LiveTurn) -> web.Response:
+    """Raises `GatewayError` `turn_ended`."""
+    turn_id = turn.begun.turn_id
+    if not request.app[SERVICES].engine.stop(turn):
+        raise GatewayError("turn_ended", "The reply has already ended.", turn_id=turn_id)
+    return json_response({"turn_id": turn_id, "status": "stopping"}, 202)
+
+
+async def find(request: web.Request, turn_id: str) -> LiveTurn:
+    """A turn of the caller's. Raises `GatewayError`: `not_found`, `turn_elsewhere`, `log_unavailable`."""
+    services = request.app[SERVICES]
+    caller = services.gate.caller(request)
+    return await services.lookup.find(turn_id, lambda owner: may_read(caller, owner))
+
+
+def may_read(caller: Caller, owner: str | None) -> bool:
+    """Whether a turn of `owner` is the caller's to read and to stop."""
+    return caller.kind == "admin" or owner == caller.id
+
+
+def last_event_id(request: web.Request) -> EventId | None:
+    """The id of the last event the client has. Raises `GatewayError` `invalid_request` for one that was never given."""
+    text = request.headers.get("Last-Event-ID", "")
+    if not text:
+        return None
+    found = parse_event_id(text)
+    if found is None:
+        raise GatewayError("invalid_request", "The Last-Event-ID is not one that this server gave.")
+    return found
