@@ -143,6 +143,13 @@ class Settings(BaseModel):
         return url
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret's text, so that no log line shows one."""
+        held = [value for name in type(self).model_fields for value in _each(getattr(self, name))]
+        parts = [part for secret in held for part in (secret, secret.partition(":")[2])]
+        return tuple(part for part in parts if part)
+
+    @property
     def configured(self) -> tuple[str, ...]:
         """Providers with at least one key."""
         return tuple(name for name in PROVIDER_NAMES if self.keys(name))
@@ -161,6 +168,11 @@ class Settings(BaseModel):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+def _each(value: object) -> list[str]:
+    values = value if isinstance(value, tuple) else (value,)
+    return [secret.get_secret_value() for secret in values if isinstance(secret, SecretStr)]
 
 
 _UPPER_CASED = {"log_level"}

@@ -1,20 +1,21 @@
 """Who may pass: the caller of a request, or a `GatewayError`."""
 
-from typing import Protocol
-
 from aiohttp import web
 
-from gateway.access.callers import Caller
+from gateway.access.callers import Caller, Callers
 from gateway.core.errors import GatewayError
 from gateway.store.base import Viewer
 
 
-class Gate(Protocol):
+class Gate:
     """Tells who sends a request."""
 
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
+
     def caller(self, request: web.Request) -> Caller:
-        """Raises `GatewayError` `unauthenticated` or `forbidden`."""
-        ...
+        """Raises `GatewayError` `unauthenticated`."""
+        return self._callers.identify(request.headers.get("Authorization"))
 
 
 def viewer(caller: Caller) -> Viewer:

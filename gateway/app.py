@@ -1,0 +1,156 @@
+"""The composition root: the only place that wires the rooms together."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+
+import simulator
+from gateway import __version__
+from gateway.access.callers import Callers, name_and_key, openness
+from gateway.engine.attempts import Attempts
+from gateway.engine.lookup import Lookup
+from gateway.engine.prompt import PromptBuilder
+from gateway.engine.recent import RecentCalls
+from gateway.engine.routing import Router, Target
+from gateway.engine.runner import Engine, Limits
+from gateway.engine.upstream import Timeouts, Upstream, open_session
+from gateway.observe.prices import Prices
+from gateway.providers.registry import PROVIDERS
+from gateway.settings import PROVIDER_NAMES, Settings
+from gateway.store.base import StoreUnavailable
+from gateway.store.dsn import parse_dsn
+from gateway.store.journal import Journal
+from gateway.store.migrate import migrate
+from gateway.store.postgres import PostgresStore
+from gateway.store.writer import Writer
+from gateway.web.edge import edge
+from gateway.web.gate import Gate
+from gateway.web.intake import Intake
+from gateway.web.routes import add_routes
+from gateway.web.services import SERVICES, Services
+
+log = logging.getLogger(__name__)
+
+_MIGRATION_RETRY_S = 2.0
+
+
+def build(settings: Settings, database_url: str) -> web.Application:
+    """An application that opens its resources at start-up and gives them back at clean-up."""
+    app = web.Application(middlewares=[edge], client_max_size=settings.max_body_bytes)
+    add_routes(app)
+    app.cleanup_ctx.append(_services(settings, database_url))
+    return app
+
+
+def _services(settings: Settings, database_url: str) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app[SERVICES] = await _open(settings, database_url, stack)
+            yield
+
+    return opened
+
+
+async def _open(settings: Settings, database_url: str, stack: AsyncExitStack) -> Services:
+    simulated_at = await _simulator(settings, stack)
+    dsn = parse_dsn(database_url)
+    store = PostgresStore(dsn)
+    stack.push_async_callback(store.close)
+    journal = await Journal.open(settings.data_dir / "journal", max_bytes=settings.journal_max_bytes)
+    stack.push_async_callback(journal.close)
+    writer = Writer(store, journal, store_wait_s=settings.store_wait_s)
+    stack.push_async_callback(writer.close)
+    await _migrate(dsn, writer, stack)
+
+    timeouts = Timeouts(settings.connect_timeout_s, settings.first_token_timeout_s, settings.idle_timeout_s)
+    session = await stack.enter_async_context(open_session(timeouts))
+    router = _router(settings, simulated_at)
+    recent = RecentCalls()
+    engine = Engine(
+        Attempts(router, Upstream(session, timeouts, settings.max_reply_bytes)),
+        writer,
+        recent,
+        Limits(settings.turn_timeout_s, settings.abandon_s, settings.max_reply_bytes, settings.max_active_turns),
+        Prices(),
+    )
+    stack.push_async_callback(engine.drain, 0)
+    prompts = PromptBuilder(store, recent, settings.history_messages, settings.max_output_tokens)
+    return Services(
+        engine=engine,
+        lookup=Lookup(engine, store, settings.turn_timeout_s),
+        store=store,
+        health=writer,
+        router=router,
+        intake=Intake(engine, router, prompts, store, simulated=simulated_at is not None),
+        gate=Gate(_callers(settings)),
+        heartbeat_s=settings.heartbeat_s,
+        version=__version__,
+        simulated=simulated_at is not None,
+    )
+
+
+async def _simulator(settings: Settings, stack: AsyncExitStack) -> str | None:
+    """Without any provider key, a stand-in answers, so that a first run needs none."""
+    if settings.configured:
+        return None
+    stand_in = await simulator.start_simulator()
+    stack.push_async_callback(stand_in.close)
+    log.warning("no provider key is set: every reply comes from the built-in simulator")
+    return stand_in.base_url
+
+
+async def _migrate(dsn: object, writer: Writer, stack: AsyncExitStack) -> None:
+    """Bring the schema up to date; with the database away, go on trying in the background and serve meanwhile."""
+
+    async def until_done() -> None:
+        while True:
+            try:
+                await migrate(dsn)
+            except StoreUnavailable as error:
+                log.warning("the database is away: %s", error)
+                await asyncio.sleep(_MIGRATION_RETRY_S)
+            else:
+                writer.start()
+                return
+
+    task = asyncio.create_task(until_done())
+
+    async def give_up() -> None:
+        task.cancel()
+        await asyncio.wait((task,))
+
+    stack.push_async_callback(give_up)
+    await asyncio.wait((task,), timeout=_MIGRATION_RETRY_S)
+    if task.done():
+        task.result()
+
+
+def _router(settings: Settings, simulated_at: str | None) -> Router:
+    suffix = {"openai": "/v1"}
+    targets = [
+        Target(
+            name,
+            PROVIDERS[name],
+            settings.base_url(name) if simulated_at is None else simulated_at + suffix.get(name, ""),
+            settings.keys(name) if simulated_at is None else ("simulated",),
+            settings.models(name),
+        )
+        for name in PROVIDER_NAMES
+    ]
+    return Router(targets, settings.default_provider)
+
+
+def _callers(settings: Settings) -> Callers:
+    return Callers(
+        [name_and_key(pair.get_secret_value()) for pair in settings.api_keys],
+        None,
+        settings.admin_token.get_secret_value() if settings.admin_token else None,
+        openness(
+            configured=settings.callers_configured,
+            on_loopback=settings.on_loopback,
+            allow_anonymous=settings.allow_anonymous,
+        ),
+    )
