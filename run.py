@@ -6,12 +6,12 @@ import os
 import sys
 
 import uvloop
+from gateway.store.embedded import EmbeddedError, EmbeddedPostgres
 
 from gateway import __version__
 from gateway.observe import logs
 from gateway.serve import serve
 from gateway.settings import Settings, SettingsError, load
-from gateway.store.embedded import EmbeddedError, EmbeddedPostgres
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,6 +11,7 @@ import simulator
 from gateway import __version__
 from gateway.access.callers import Callers, name_and_key, openness
 from gateway.engine.attempts import Attempts
+from gateway.engine.idempotency import Keys
 from gateway.engine.lookup import Lookup
 from gateway.engine.prompt import PromptBuilder
 from gateway.engine.recent import RecentCalls
@@ -78,13 +79,17 @@ async def _open(settings: Settings, database_url: str, stack: AsyncExitStack) ->
     )
     stack.push_async_callback(engine.drain, 0)
     prompts = PromptBuilder(store, recent, settings.history_messages, settings.max_output_tokens)
+    lookup = Lookup(engine, store, settings.turn_timeout_s)
+    keys = Keys(store, lookup)
+    stack.push_async_callback(keys.close)
     return Services(
         engine=engine,
-        lookup=Lookup(engine, store, settings.turn_timeout_s),
+        lookup=lookup,
+        keys=keys,
         store=store,
         health=writer,
         router=router,
-        intake=Intake(engine, router, prompts, store, simulated=simulated_at is not None),
+        intake=Intake(engine, router, prompts, store, keys, simulated=simulated_at is not None),
         gate=Gate(_callers(settings)),
         heartbeat_s=settings.heartbeat_s,
         version=__version__,

@@ -32,7 +32,7 @@ async def serve(settings: Settings, database_url: str) -> None:
         await site.start()
         stop = _on_signal()
         port = runner.addresses[0][1]
-        print(f"Gateway ready at http://{_shown(settings.host)}:{port}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"Gateway ready at http://{_shown(settings.host)}:{port}", file=sys.stderr, flush=True)
         gc.collect()
         gc.freeze()
         await stop.wait()

@@ -54,6 +54,7 @@ class NewTurn:
     idempotency_key: str | None
     streamed: bool
     simulated: bool
+    turn_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -232,7 +233,7 @@ class Engine:
 
 def _begun(new: NewTurn) -> TurnBegun:
     return TurnBegun(
-        turn_id=new_turn_id(),
+        turn_id=new.turn_id or new_turn_id(),
         conversation_id=new.conversation_id,
         caller=new.caller,
         provider=new.choice.target.name,

@@ -145,3 +145,45 @@ class TurnLog(Protocol):
     async def put(self, record: TurnRecord) -> Receipt:
         """Return when the turn is in PostgreSQL, or fsynced in the journal."""
         ...
+
+
+class Health(Protocol):
+    """How the log fares, without asking the database."""
+
+    @property
+    def spooled(self) -> int:
+        """Turns that wait in the journal for PostgreSQL."""
+        ...
+
+    @property
+    def refused(self) -> int:
+        """Turns that PostgreSQL refuses for their data; they stay in the journal."""
+        ...
+
+    @property
+    def database_up(self) -> bool:
+        """Whether the last write or probe reached PostgreSQL."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Which turn an Idempotency-Key stands for, and of which request (`request_hash`)."""
+
+    turn_id: str
+    request_hash: str
+
+
+class ClaimStore(Protocol):
+    """Idempotency keys, durable for a day, exact across processes. Methods raise `StoreUnavailable`."""
+
+    async def claim(self, caller: str | None, key: str, wanted: Claim, instead_of: str | None = None) -> Claim:
+        """Bind the key to `wanted` unless it is bound already; return what it is bound to now.
+
+        `instead_of` names a turn id that the key may be taken from (its turn failed in a way that frees the key).
+        """
+        ...
+
+    async def claimed(self, caller: str | None, key: str) -> Claim | None:
+        """What the key is bound to."""
+        ...

@@ -9,7 +9,7 @@ from gateway.web.chat_body import parse_chat
 from gateway.web.edge import REQUEST_ID, read_json_body
 from gateway.web.reading import serve_events
 from gateway.web.services import SERVICES
-from gateway.web.streams import find, last_event_id, resume_turn
+from gateway.web.streams import find, idempotency_key, last_event_id, resume_turn
 
 
 async def chat(request: web.Request) -> web.StreamResponse:
@@ -34,7 +34,8 @@ async def chat_stream(request: web.Request) -> web.StreamResponse:
     if last is None:
         return await serve_events(request, await _open(request, parsed, streamed=True), None)
     turn = await find(request, last.turn_id)
-    if turn.begun.request_hash != parsed.body_hash:
+    key = idempotency_key(request)
+    if turn.begun.request_hash != parsed.body_hash or (key is not None and key != turn.begun.idempotency_key):
         raise GatewayError("idempotency_mismatch", "The Last-Event-ID belongs to another request.")
     return await resume_turn(request, turn, last)
 
@@ -42,4 +43,6 @@ async def chat_stream(request: web.Request) -> web.StreamResponse:
 async def _open(request: web.Request, parsed: ChatRequest, *, streamed: bool) -> LiveTurn:
     services = request.app[SERVICES]
     caller = services.gate.caller(request)
-    return await services.intake.accept(parsed, caller, request_id=request[REQUEST_ID], streamed=streamed, idempotency_key=None)
+    return await services.intake.accept(
+        parsed, caller, request_id=request[REQUEST_ID], streamed=streamed, idempotency_key=idempotency_key(request)
+    )

@@ -7,6 +7,7 @@ from gateway.access.callers import Caller
 from gateway.core.errors import GatewayError
 from gateway.core.ids import new_conversation_id
 from gateway.core.request import ChatRequest
+from gateway.engine.idempotency import Keys
 from gateway.engine.live import LiveTurn
 from gateway.engine.prompt import PromptBuilder
 from gateway.engine.routing import Router
@@ -19,18 +20,41 @@ _REMEMBERED: Final = 20_000
 class Intake:
     """Accepts turns."""
 
-    def __init__(self, engine: Engine, router: Router, prompts: PromptBuilder, store: Store, *, simulated: bool) -> None:
+    def __init__(
+        self, engine: Engine, router: Router, prompts: PromptBuilder, store: Store, keys: Keys, *, simulated: bool
+    ) -> None:
         self._engine = engine
         self._router = router
         self._prompts = prompts
         self._store = store
+        self._keys = keys
         self._simulated = simulated
         self._allowed: OrderedDict[tuple[str, str | None], None] = OrderedDict()
 
     async def accept(
         self, request: ChatRequest, caller: Caller, *, request_id: str, streamed: bool, idempotency_key: str | None
     ) -> LiveTurn:
-        """Start the turn a request asks for. Raises `GatewayError`."""
+        """The turn a request asks for: a new one, or the one its key stands for. Raises `GatewayError`."""
+
+        async def begin(turn_id: str | None) -> LiveTurn:
+            return await self._begin(
+                request, caller, turn_id, request_id=request_id, streamed=streamed, idempotency_key=idempotency_key
+            )
+
+        if idempotency_key is None:
+            return await begin(None)
+        return await self._keys.open(caller.id, idempotency_key, request.body_hash, begin)
+
+    async def _begin(
+        self,
+        request: ChatRequest,
+        caller: Caller,
+        turn_id: str | None,
+        *,
+        request_id: str,
+        streamed: bool,
+        idempotency_key: str | None,
+    ) -> LiveTurn:
         choice = self._router.choose(request.provider, request.model)
         conversation_id = request.conversation_id or new_conversation_id()
         if request.conversation_id:
@@ -47,6 +71,7 @@ class Intake:
                 idempotency_key=idempotency_key,
                 streamed=streamed,
                 simulated=self._simulated,
+                turn_id=turn_id,
             )
         )
 

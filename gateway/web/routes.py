@@ -15,6 +15,7 @@ def add_routes(app: web.Application) -> None:
             web.get("/health/ready", monitoring.ready),
             web.post("/chat", chat.chat),
             web.post("/chat/stream", chat.chat_stream),
+            web.delete("/chat/stream", streams.stop_by_key),
             web.get("/chat/stream/{turn_id}", streams.resume, allow_head=False),
             web.delete("/chat/stream/{turn_id}", streams.stop),
             web.get("/conversations", conversations.list_conversations),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from gateway.engine.idempotency import Keys
 from gateway.engine.lookup import Lookup
 from gateway.engine.routing import Router
 from gateway.engine.runner import Engine
@@ -18,6 +19,7 @@ class Services:
 
     engine: Engine
     lookup: Lookup
+    keys: Keys
     store: Store
     health: Health
     router: Router

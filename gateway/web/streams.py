@@ -32,6 +32,16 @@ async def stop(request: web.Request) -> web.Response:
     return stop_turn(request, await find(request, request.match_info["turn_id"]))
 
 
+async def stop_by_key(request: web.Request) -> web.Response:
+    """End the running turn of an Idempotency-Key."""
+    services = request.app[SERVICES]
+    caller = services.gate.caller(request)
+    key = idempotency_key(request)
+    if key is None:
+        raise GatewayError("invalid_request", "Name the turn by its Idempotency-Key, or in the path.")
+    return stop_turn(request, await services.keys.find(caller.id, key))
+
+
 def stop_turn(request: web.Request, turn: LiveTurn) -> web.Response:
     """Raises `GatewayError` `turn_ended`."""
     turn_id = turn.begun.turn_id
@@ -61,3 +71,13 @@ def last_event_id(request: web.Request) -> EventId | None:
     if found is None:
         raise GatewayError("invalid_request", "The Last-Event-ID is not one that this server gave.")
     return found
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """The request's key. Raises `GatewayError` `invalid_request` unless it is 1–200 visible ASCII characters."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not (1 <= len(key) <= 200 and all(33 <= ord(char) <= 126 for char in key)):
+        raise GatewayError("invalid_request", "An Idempotency-Key takes 1 to 200 visible ASCII characters.")
+    return key
