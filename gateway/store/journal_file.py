@@ -1,0 +1,275 @@
+"""What a worker's journal file holds: running turns, their progress, turns that wait for the database, refused ones."""
+
+import logging
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from gateway.core.turn import Reply, TurnRecord
+from gateway.store import journal_disk as disk
+from gateway.store import journal_rows as rows
+from gateway.store.journal_db import JournalDb, Sync, sync_data
+from gateway.store.journal_disk import FileLock, JournalBroken
+from gateway.store.journal_rows import Row
+from gateway.store.progress_json import Marks, encode_chunk
+from gateway.store.record_json import decode_record
+
+ROW_BYTES: Final = 64
+_LOCK_PATIENCE_S: Final = 10
+_SHRINK_ABOVE_PAGES: Final = 16 * 1024
+_ADD: Final = {
+    "spool": "INSERT OR IGNORE INTO spool (turn_id, conversation_id, record) VALUES {}",
+    "refused": "INSERT OR IGNORE INTO refused (turn_id, conversation_id, record) VALUES {}",
+}
+_COPY_REFUSED: Final = """
+INSERT OR IGNORE INTO refused (turn_id, conversation_id, record)
+SELECT turn_id, conversation_id, record FROM spool WHERE seq = ?
+"""
+_TAKE_BACK_REFUSED: Final = """
+INSERT OR IGNORE INTO spool (turn_id, conversation_id, record)
+SELECT turn_id, conversation_id, record FROM refused ORDER BY seq
+"""
+_SUMS: Final = (
+    "SELECT count(*), coalesce(sum(length(record) + ?), 0) FROM spool",
+    "SELECT count(*), coalesce(sum(length(record) + ?), 0) FROM refused",
+)
+log = logging.getLogger("gateway.store.journal")
+
+Chunk = tuple[int, int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A turn read back from the spool; `seq` is its place there, `size` its bytes."""
+
+    seq: int
+    size: int
+    record: TurnRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the file holds: bytes of live rows, turns that wait, turns that the database refused."""
+
+    live_bytes: int = 0
+    spooled: int = 0
+    refused: int = 0
+
+
+@dataclass(slots=True)
+class Writes:
+    """What one transaction writes. `progress`: a reply so far and its time (Unix milliseconds) by running id."""
+
+    begins: list[tuple[int, bytes]] = field(default_factory=list)
+    progress: dict[int, tuple[Reply, int]] = field(default_factory=dict)
+    ends: list[Row] = field(default_factory=list)
+    refusals: list[Row] = field(default_factory=list)
+    gone: list[int] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.begins or self.gone or self.progress or self.ends or self.refusals)
+
+
+class JournalFile:
+    """The file `<directory>/<name>.sqlite`, for one thread. Every method raises `JournalBroken` when the disk fails.
+
+    A file found damaged, at the start or later, is set aside, and what can be read of it goes into a fresh one.
+    """
+
+    def __init__(self, directory: Path, name: str, sync: Sync = sync_data) -> None:
+        self._directory = directory
+        self._db = JournalDb(directory / f"{name}{disk.SUFFIX}", self._refill, sync)
+        self._lock: FileLock | None = None
+        self._opened = False
+        self._sizes: dict[int, int] = {}
+        self._marks: dict[int, Marks] = {}
+        self._running_bytes = self._ended_bytes = self._spooled = self._refused = 0
+        self._dead: Generator[list[Row]] | None = None
+        self._adopting: list[Row] = []
+
+    @property
+    def totals(self) -> Totals:
+        """What the file holds after the last transaction."""
+        return Totals(self._running_bytes + self._ended_bytes, self._spooled, self._refused)
+
+    def open(self) -> Totals:
+        """Lock and open the file; turns that a dead process left running become interrupted ones."""
+        disk.prepare(self._directory)
+        self._lock = FileLock.wait(self._db.path, _LOCK_PATIENCE_S)
+        if self._lock is None:
+            raise JournalBroken(f"the journal {self._db.path} is in use by another process")
+        try:
+            self._db.open()
+            self._db.attempt(self._end_running)
+        except JournalBroken:
+            self._db.close()
+            self._lock.release()
+            raise
+        self._opened = True
+        return self.totals
+
+    def write(self, writes: Writes) -> None:
+        """Commit; with an end in it, fsynced."""
+        self._db.attempt(lambda: self._write(writes))
+
+    def read(self, limit: int, max_bytes: int) -> list[Waiting]:
+        """The turns that have waited longest, in order; what cannot be decoded is set apart, loudly."""
+        return self._db.attempt(lambda: self._read(limit, max_bytes))
+
+    def discard(self, waiting: Sequence[Waiting]) -> None:
+        """The database has them."""
+        self._db.attempt(lambda: self._discard(waiting))
+
+    def refuse(self, seqs: Sequence[int]) -> None:
+        """The database will not have them: keep them apart, where they block nothing."""
+        self._db.attempt(lambda: self._refuse(seqs))
+
+    def waiting(self) -> Counter[str]:
+        """How many turns wait, by conversation."""
+        query = "SELECT conversation_id, count(*) FROM spool GROUP BY conversation_id"
+        return self._db.attempt(lambda: Counter(dict(self._db.execute(query))))
+
+    def adopt(self) -> Counter[str] | None:
+        """Take over a slice of what dead processes left in the folder; None when nothing is left.
+
+        Their files are deleted once all that is in them is fsynced here.
+        """
+        if self._dead is None:
+            self._dead = rows.left_by_the_dead(self._directory, self._db.path)
+        if not self._adopting:
+            self._adopting = next(self._dead, [])
+        if not self._adopting:
+            self._dead = None
+            return None
+        self.write(Writes(ends=self._adopting))
+        adopted, self._adopting = self._adopting, []
+        return Counter(row.conversation_id for row in adopted)
+
+    def close(self) -> None:
+        """Checkpoint and let go; a file with nothing in it is deleted."""
+        empty = False
+        try:
+            self._db.attempt(self._count)
+            empty = not (self._sizes or self._spooled or self._refused)
+        except JournalBroken:
+            log.exception("what the journal holds stays for the next start")
+        if self._dead is not None:
+            self._dead.close()
+        self._db.close()
+        if empty:
+            disk.remove(self._db.path)
+        if self._lock is not None:
+            self._lock.release(remove=empty)
+
+    def _write(self, writes: Writes) -> None:
+        if self._db.troubled:
+            self._count()
+        with self._db.transaction():
+            chunks, marks = self._chunks(writes)
+            self._db.many("INSERT INTO running VALUES {}", "(?, ?)", writes.begins)
+            self._db.many("INSERT OR REPLACE INTO progress VALUES {}", "(?, ?, ?)", chunks)
+            self._spooled += self._add("spool", writes.ends)
+            self._refused += self._add("refused", writes.refusals)
+            gone = [(number,) for number in writes.gone]
+            self._db.many("DELETE FROM running WHERE id IN ({})", "?", gone)
+            self._db.many("DELETE FROM progress WHERE id IN ({})", "?", [row for row in gone if row[0] in self._marks])
+        self._marks.update(marks)
+        self._account(writes, chunks)
+        if writes.ends or writes.refusals:
+            self._db.sync()
+
+    def _chunks(self, writes: Writes) -> tuple[list[Chunk], dict[int, Marks]]:
+        chunks: list[Chunk] = []
+        marks: dict[int, Marks] = {}
+        for number, (reply, at_ms) in writes.progress.items():
+            chunk, marks[number] = encode_chunk(self._marks.get(number, Marks()), reply, at_ms)
+            chunks.append((number, marks[number].parts, chunk))
+        return chunks, marks
+
+    def _account(self, writes: Writes, chunks: list[Chunk]) -> None:
+        written = [*writes.begins, *((number, data) for number, _, data in chunks)]
+        for number, data in written:
+            size = len(data) + ROW_BYTES
+            self._sizes[number] = self._sizes.get(number, 0) + size
+            self._running_bytes += size
+        for number in writes.gone:
+            self._running_bytes -= self._sizes.pop(number, 0)
+            self._marks.pop(number, None)
+
+    def _add(self, table: str, ended: Sequence[Row]) -> int:
+        added = self._db.many(_ADD[table], "(?, ?, ?)", ended)
+        self._ended_bytes += sum(len(row.record) + ROW_BYTES for row in ended)
+        if added != len(ended):
+            self._db.troubled = True
+        return added
+
+    def _count(self) -> None:
+        """Add up what the file holds, after a failure: nobody knows how far it came."""
+        (self._spooled, spool), (self._refused, refused) = (self._db.execute(sql, (ROW_BYTES,)).fetchone() for sql in _SUMS)
+        self._sizes = dict(self._db.execute("SELECT id, length(begun) + ? FROM running", (ROW_BYTES,)))
+        for number, size in self._db.execute("SELECT id, sum(length(chunk) + ?) FROM progress GROUP BY id", (ROW_BYTES,)):
+            self._sizes[number] = self._sizes.get(number, 0) + size
+        self._running_bytes, self._ended_bytes = sum(self._sizes.values()), spool + refused
+        self._db.troubled = False
+
+    def _read(self, limit: int, max_bytes: int) -> list[Waiting]:
+        while True:
+            found: list[Waiting] = []
+            unreadable: list[int] = []
+            size = 0
+            query = self._db.execute("SELECT seq, turn_id, record FROM spool ORDER BY seq LIMIT ?", (limit,))
+            with closing(query) as cursor:
+                for seq, turn_id, record in cursor:
+                    try:
+                        found.append(Waiting(seq, len(record) + ROW_BYTES, decode_record(record)))
+                    except ValueError:
+                        log.exception("turn %s in the journal cannot be read and is kept apart", turn_id)
+                        unreadable.append(seq)
+                    size += len(record)
+                    if size >= max_bytes:
+                        break
+            if unreadable:
+                self._refuse(unreadable)
+            if found or not unreadable:
+                return found
+
+    def _discard(self, waiting: Sequence[Waiting]) -> None:
+        with self._db.transaction():
+            deleted = self._db.many("DELETE FROM spool WHERE seq IN ({})", "?", [(row.seq,) for row in waiting])
+        self._spooled -= deleted
+        self._ended_bytes -= sum(row.size for row in waiting)
+        if deleted != len(waiting):
+            self._db.troubled = True
+        if not self._spooled:
+            self._db.shrink(_SHRINK_ABOVE_PAGES)
+
+    def _refuse(self, seqs: Sequence[int]) -> None:
+        with self._db.transaction():
+            for seq in seqs:
+                self._db.execute(_COPY_REFUSED, (seq,))
+                self._db.execute("DELETE FROM spool WHERE seq = ?", (seq,))
+        self._spooled -= len(seqs)
+        self._refused += len(seqs)
+
+    def _end_running(self) -> None:
+        with self._db.transaction():
+            self._db.execute(_TAKE_BACK_REFUSED)  # another version of the server may get them through
+            self._db.execute("DELETE FROM refused")
+            for part in rows.slices(rows.interrupted_rows(self._db.execute)):
+                self._add("spool", part)
+            self._db.execute("DELETE FROM running")
+            self._db.execute("DELETE FROM progress")
+        self._count()
+
+    def _refill(self, aside: Path) -> None:
+        """Take what can be read of a damaged file; turns that run here go on running."""
+        self._marks.clear()
+        for part in rows.left_in_damaged(aside, running_too=not self._opened):
+            self._write(Writes(ends=part))
+        if self._opened:
+            with self._db.transaction():
+                self._db.many("INSERT INTO running VALUES {}", "(?, ?)", rows.running_in_damaged(aside))
+        self._db.troubled = True
