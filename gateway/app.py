@@ -24,7 +24,6 @@ from gateway.settings import PROVIDER_NAMES, Settings
 from gateway.store.base import StoreUnavailable
 from gateway.store.dsn import parse_dsn
 from gateway.store.journal import Journal
-from gateway.store.migrate import migrate
 from gateway.store.postgres import PostgresStore
 from gateway.store.writer import Writer
 from gateway.web.edge import edge
@@ -35,36 +34,36 @@ from gateway.web.services import SERVICES, Services
 
 log = logging.getLogger(__name__)
 
-_MIGRATION_RETRY_S = 2.0
+_PATIENCE_S = 10.0
 
 
-def build(settings: Settings, database_url: str) -> web.Application:
+def build(settings: Settings, database_url: str, worker: str = "0") -> web.Application:
     """An application that opens its resources at start-up and gives them back at clean-up."""
     app = web.Application(middlewares=[edge], client_max_size=settings.max_body_bytes)
     add_routes(app)
-    app.cleanup_ctx.append(_services(settings, database_url))
+    app.cleanup_ctx.append(_services(settings, database_url, worker))
     return app
 
 
-def _services(settings: Settings, database_url: str) -> Callable[[web.Application], AsyncIterator[None]]:
+def _services(settings: Settings, database_url: str, worker: str) -> Callable[[web.Application], AsyncIterator[None]]:
     async def opened(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app[SERVICES] = await _open(settings, database_url, stack)
+            app[SERVICES] = await _open(settings, database_url, worker, stack)
             yield
 
     return opened
 
 
-async def _open(settings: Settings, database_url: str, stack: AsyncExitStack) -> Services:
+async def _open(settings: Settings, database_url: str, worker: str, stack: AsyncExitStack) -> Services:
     simulated_at = await _simulator(settings, stack)
-    dsn = parse_dsn(database_url)
-    store = PostgresStore(dsn)
+    store = PostgresStore(parse_dsn(database_url))
     stack.push_async_callback(store.close)
-    journal = await Journal.open(settings.data_dir / "journal", max_bytes=settings.journal_max_bytes)
+    journal = await Journal.open(settings.data_dir / "journal", worker, max_bytes=settings.journal_max_bytes)
     stack.push_async_callback(journal.close)
     writer = Writer(store, journal, store_wait_s=settings.store_wait_s)
     stack.push_async_callback(writer.close)
-    await _migrate(dsn, writer, stack)
+    await _prepare(store)
+    writer.start()
 
     timeouts = Timeouts(settings.connect_timeout_s, settings.first_token_timeout_s, settings.idle_timeout_s)
     session = await stack.enter_async_context(open_session(timeouts))
@@ -107,30 +106,13 @@ async def _simulator(settings: Settings, stack: AsyncExitStack) -> str | None:
     return stand_in.base_url
 
 
-async def _migrate(dsn: object, writer: Writer, stack: AsyncExitStack) -> None:
-    """Bring the schema up to date; with the database away, go on trying in the background and serve meanwhile."""
-
-    async def until_done() -> None:
-        while True:
-            try:
-                await migrate(dsn)
-            except StoreUnavailable as error:
-                log.warning("the database is away: %s", error)
-                await asyncio.sleep(_MIGRATION_RETRY_S)
-            else:
-                writer.start()
-                return
-
-    task = asyncio.create_task(until_done())
-
-    async def give_up() -> None:
-        task.cancel()
-        await asyncio.wait((task,))
-
-    stack.push_async_callback(give_up)
-    await asyncio.wait((task,), timeout=_MIGRATION_RETRY_S)
-    if task.done():
-        task.result()
+async def _prepare(store: PostgresStore) -> None:
+    """Bring the schema up to date if the database answers at once; otherwise the store does so when it is back."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            await store.prepare()
+    except (StoreUnavailable, TimeoutError):
+        log.warning("the database is away: turns are kept in the journal until it is back")
 
 
 def _router(settings: Settings, simulated_at: str | None) -> Router:

@@ -5,7 +5,8 @@ import gc
 import logging
 import os
 import signal
-import sys
+import socket
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -15,26 +16,40 @@ from gateway.web.services import SERVICES
 
 log = logging.getLogger(__name__)
 
-_BACKLOG = 4096
+BACKLOG = 4096
 _LAST_WORDS_S = 2.0
 
 
-async def serve(settings: Settings, database_url: str) -> None:
-    """Serve until SIGTERM or SIGINT; a second signal ends the process at once (the journal has everything).
+def listen(settings: Settings) -> socket.socket:
+    """Bind the server's address. Raises `OSError` naming the address that is taken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise OSError(f"{settings.host}:{settings.port}: {error.strerror or error}; see HOST and PORT") from None
 
-    Raises `OSError` when the port is taken.
+
+def address(listener: socket.socket) -> str:
+    """Where a listening socket is reached, as a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(settings: Settings, database_url: str, listener: socket.socket, worker: str, ready: Callable[[], None]) -> None:
+    """Serve on `listener` until SIGTERM or SIGINT; a second signal ends the process at once (the journal has everything).
+
+    `worker` names this process among those that share a DATA_DIR; `ready` is called when connections are accepted.
     """
-    app = build(settings, database_url)
+    app = build(settings, database_url, worker)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_LAST_WORDS_S)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.port, backlog=_BACKLOG)
-        await site.start()
+        await web.SockSite(runner, listener, backlog=BACKLOG).start()
         stop = _on_signal()
-        port = runner.addresses[0][1]
-        print(f"Gateway ready at http://{_shown(settings.host)}:{port}", file=sys.stderr, flush=True)
+        # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        ready()
         await stop.wait()
         log.info("draining: running turns have %g seconds to finish", settings.drain_s)
         await app[SERVICES].engine.drain(settings.drain_s)
@@ -53,7 +68,3 @@ def _on_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signalled)
     return stop
-
-
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
