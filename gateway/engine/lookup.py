@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.core.errors import GatewayError
 from gateway.core.ids import turn_time
+from gateway.engine.following import Following
 from gateway.engine.live import LiveTurn
 from gateway.engine.replay import replay
 from gateway.engine.runner import Engine
@@ -13,14 +14,17 @@ from gateway.store.base import Store, StoreUnavailable
 
 Mine = Callable[[str | None], bool]
 _CLOCK_SKEW_S: Final = 60
+# A turn this young may not have reached the relay yet.
+_NEW_S: Final = 2.0
 
 
 class Lookup:
     """Finds turns by id for those who may read them."""
 
-    def __init__(self, engine: Engine, store: Store, turn_timeout_s: float) -> None:
+    def __init__(self, engine: Engine, store: Store, following: Following | None, turn_timeout_s: float) -> None:
         self._engine = engine
         self._store = store
+        self._following = following
         self._turn_timeout_s = turn_timeout_s
 
     async def find(self, turn_id: str, mine: Mine) -> LiveTurn:
@@ -46,6 +50,12 @@ class Lookup:
             raise GatewayError("log_unavailable", "The reply cannot be read now; try again in a moment.", retry_after=2) from None
         if stored is not None:
             return replay(stored)
-        if -_CLOCK_SKEW_S < time.time() - made < self._turn_timeout_s:
+        age = time.time() - made
+        young = -_CLOCK_SKEW_S < age < self._turn_timeout_s
+        if young and self._following is not None:
+            followed = await self._following.find(turn_id, max(0.0, _NEW_S - age))
+            if followed is not None:
+                return followed
+        if young:
             raise GatewayError("turn_elsewhere", "The reply is being written elsewhere; try again in a moment.", retry_after=2)
         return None

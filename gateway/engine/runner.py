@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.core.errors import GatewayError, UpstreamError
 from gateway.core.events import Event, Failed, Finished, UsageReported
@@ -14,6 +14,7 @@ from gateway.core.fold import Fold
 from gateway.core.ids import new_turn_id
 from gateway.core.messages import KeptState
 from gateway.core.turn import TurnBegun, TurnEnded, TurnError, TurnRecord, TurnStatus
+from gateway.engine.abandon import Abandonment
 from gateway.engine.attempts import Attempts
 from gateway.engine.kept import KeptTurns
 from gateway.engine.live import LiveTurn
@@ -21,14 +22,29 @@ from gateway.engine.prompt import Prepared
 from gateway.engine.recent import RecentCalls
 from gateway.engine.replay import outcome_of
 from gateway.engine.routing import Choice
-from gateway.store.base import JournalFull, TurnLog
+from gateway.store.base import JournalFull, Receipt, TurnLog
 
 log = logging.getLogger(__name__)
 
 PROGRESS_S: Final = 1.0
 
 Price = Callable[[str, str, UsageReported], float | None]
-Observer = Callable[[TurnRecord], None]
+
+
+class Watcher(Protocol):
+    """Hears of every turn of this process; called on the event loop, so it must be quick."""
+
+    def begun(self, turn: LiveTurn) -> None:
+        """A turn was accepted."""
+        ...
+
+    def grown(self, turn: LiveTurn) -> None:
+        """Its tape has grown."""
+        ...
+
+    def ended(self, turn: LiveTurn, record: TurnRecord, receipt: Receipt) -> None:
+        """It ended and is logged."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +86,10 @@ class _Run:
 
 
 class Engine:
-    """Starts turns, finds them again, stops them. `observers` hear of every turn that was logged."""
+    """Starts turns, finds them again, stops them.
+
+    `watchers` hear of every turn; `abandonment` gives up those that nobody reads.
+    """
 
     def __init__(self, attempts: Attempts, turn_log: TurnLog, recent: RecentCalls, limits: Limits, price: Price) -> None:
         self._attempts = attempts
@@ -80,7 +99,8 @@ class Engine:
         self._price = price
         self._runs: dict[str, _Run] = {}
         self._kept = KeptTurns()
-        self.observers: list[Observer] = []
+        self.watchers: list[Watcher] = []
+        self.abandonment = Abandonment(limits.abandon_s, lambda turn: self.stop(turn, abandoned=True))
         self.draining = False
 
     @property
@@ -94,7 +114,7 @@ class Engine:
             raise GatewayError("shutting_down", "The server is restarting; try again in a moment.", retry_after=5)
         if len(self._runs) >= self._limits.max_active_turns:
             raise GatewayError("overloaded", "The server is busy; try again in a moment.", retry_after=5)
-        turn = LiveTurn(_begun(new), Fold(time.time), self._left_alone)
+        turn = LiveTurn(_begun(new), Fold(time.time), self.abandonment.left_alone)
         run = _Run(turn, new)
         self._runs[turn.begun.turn_id] = run
         run.task = asyncio.get_running_loop().create_task(self._run(run), name=turn.begun.turn_id)
@@ -143,6 +163,8 @@ class Engine:
         turn = run.turn
         try:
             await self._log.begin(turn.begun)
+            for watcher in self.watchers:
+                watcher.begun(turn)
             status = run.ending or await self._generate(run)
             await self._finish(turn, self._ended(run, status))
             self._kept.add(turn)
@@ -196,6 +218,8 @@ class Engine:
             raise GatewayError("provider_error", "The reply was longer than the server allows.", retryable=False)
         if fold.tape.end != before:
             turn.publish()
+            for watcher in self.watchers:
+                watcher.grown(turn)
 
     def _ended(self, run: _Run, status: TurnStatus, error: TurnError | None = None) -> TurnEnded:
         turn, choice = run.turn, run.new.choice
@@ -220,15 +244,8 @@ class Engine:
             state = KeptState(ended.provider, ended.model, reply.state) if reply.state is not None else None
             self._recent.remember(receipt.conversation_id, reply.tool_calls, state)
         turn.end(outcome_of(begun, ended, receipt.message_id, receipt.conversation_id))
-        for observer in self.observers:
-            observer(record)
-
-    def _left_alone(self, turn: LiveTurn) -> None:
-        def give_up() -> None:
-            if turn.readers == 0:
-                self.stop(turn, abandoned=True)
-
-        asyncio.get_running_loop().call_later(self._limits.abandon_s, give_up)
+        for watcher in self.watchers:
+            watcher.ended(turn, record, receipt)
 
 
 def _begun(new: NewTurn) -> TurnBegun:

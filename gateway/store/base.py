@@ -1,6 +1,6 @@
 """What the rest of the gateway may ask of the log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -186,4 +186,76 @@ class ClaimStore(Protocol):
 
     async def claimed(self, caller: str | None, key: str) -> Claim | None:
         """What the key is bound to."""
+        ...
+
+
+class RelayUnavailable(Exception):
+    """Redis cannot be reached now."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayBegun:
+    """A turn began in `process`."""
+
+    begun: TurnBegun
+    process: str
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTape:
+    """What is new on a turn's tape, encoded by the engine."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RelayEnded:
+    """A turn ended and lies in the log (`message_id` None: in the spool)."""
+
+    record: TurnRecord
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class RelayEntry:
+    """One entry of a turn's relay; `place` is where to read on behind it, empty for one that is yet to be sent."""
+
+    turn_id: str
+    value: RelayBegun | RelayTape | RelayEnded
+    place: str = ""
+
+
+class Relay(Protocol):
+    """Carries running turns between processes. Methods raise `RelayUnavailable`."""
+
+    async def append(self, entries: Sequence[RelayEntry], lifetime_s: int) -> None:
+        """Add entries to their turns' relays in one round trip; each relay lives `lifetime_s` after its last entry."""
+        ...
+
+    async def read(self, places: Mapping[str, str], wait_s: float) -> list[RelayEntry]:
+        """Entries behind `places` (by turn id; `0` is the beginning), waiting up to `wait_s` for the first."""
+        ...
+
+    async def attend(self, turn_ids: Sequence[str], seconds: int) -> None:
+        """Tell the owners of turns that somebody here reads them."""
+        ...
+
+    async def attended(self, turn_id: str) -> bool:
+        """Whether a reader in any other process has been seen lately."""
+        ...
+
+    async def alive(self, process: str, seconds: int) -> None:
+        """Tell that a process lives."""
+        ...
+
+    async def lives(self, process: str) -> bool:
+        """Whether a process has told so lately."""
+        ...
+
+    async def tell(self, command: str, subject: str) -> None:
+        """Send a command to every process."""
+        ...
+
+    def commands(self) -> AsyncIterator[tuple[str, str]]:
+        """Commands from all processes, as (command, subject), until cancelled."""
         ...
