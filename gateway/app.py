@@ -11,12 +11,14 @@ import simulator
 from gateway import __version__
 from gateway.access.callers import Callers, name_and_key, openness
 from gateway.engine.attempts import Attempts
+from gateway.engine.following import Following
 from gateway.engine.idempotency import Keys
 from gateway.engine.lookup import Lookup
 from gateway.engine.prompt import PromptBuilder
 from gateway.engine.recent import RecentCalls
 from gateway.engine.routing import Router, Target
 from gateway.engine.runner import Engine, Limits
+from gateway.engine.sharing import Sharing
 from gateway.engine.upstream import Timeouts, Upstream, open_session
 from gateway.observe.prices import Prices
 from gateway.providers.registry import PROVIDERS
@@ -25,16 +27,18 @@ from gateway.store.base import StoreUnavailable
 from gateway.store.dsn import parse_dsn
 from gateway.store.journal import Journal
 from gateway.store.postgres import PostgresStore
+from gateway.store.relay import RedisRelay
 from gateway.store.writer import Writer
 from gateway.web.edge import edge
 from gateway.web.gate import Gate
 from gateway.web.intake import Intake
 from gateway.web.routes import add_routes
-from gateway.web.services import SERVICES, Services
+from gateway.web.services import SERVICES, Services, Shared
 
 log = logging.getLogger(__name__)
 
 _PATIENCE_S = 10.0
+_FLUSH_S = 5.0
 
 
 def build(settings: Settings, database_url: str, worker: str = "0") -> web.Application:
@@ -61,7 +65,7 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     journal = await Journal.open(settings.data_dir / "journal", worker, max_bytes=settings.journal_max_bytes)
     stack.push_async_callback(journal.close)
     writer = Writer(store, journal, store_wait_s=settings.store_wait_s)
-    stack.push_async_callback(writer.close)
+    stack.push_async_callback(writer.close, _FLUSH_S)
     await _prepare(store)
     writer.start()
 
@@ -76,24 +80,45 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
         Limits(settings.turn_timeout_s, settings.abandon_s, settings.max_reply_bytes, settings.max_active_turns),
         Prices(),
     )
-    stack.push_async_callback(engine.drain, 0)
-    prompts = PromptBuilder(store, recent, settings.history_messages, settings.max_output_tokens)
-    lookup = Lookup(engine, store, settings.turn_timeout_s)
+    shared = _shared(settings, engine, store, stack)
+    lookup = Lookup(engine, store, shared.following if shared else None, settings.turn_timeout_s)
     keys = Keys(store, lookup)
     stack.push_async_callback(keys.close)
+    stack.push_async_callback(engine.drain, 0)
+    prompts = PromptBuilder(store, recent, settings.history_messages, settings.max_output_tokens)
     return Services(
         engine=engine,
         lookup=lookup,
         keys=keys,
+        shared=shared,
         store=store,
         health=writer,
         router=router,
         intake=Intake(engine, router, prompts, store, keys, simulated=simulated_at is not None),
-        gate=Gate(_callers(settings)),
+        gate=Gate(
+            _callers(settings),
+            this_machine_alone=not settings.callers_configured and settings.allow_anonymous == "false",
+        ),
         heartbeat_s=settings.heartbeat_s,
         version=__version__,
         simulated=simulated_at is not None,
     )
+
+
+def _shared(settings: Settings, engine: Engine, store: PostgresStore, stack: AsyncExitStack) -> Shared | None:
+    """With Redis, turns are shared with the other processes."""
+    if settings.redis_url is None:
+        return None
+    relay = RedisRelay(settings.redis_url.get_secret_value())
+    stack.push_async_callback(relay.close)
+    sharing = Sharing(relay, engine, settings.turn_timeout_s)
+    following = Following(relay, store)
+    for part in (sharing, following):
+        part.start()
+        stack.push_async_callback(part.close)
+    engine.watchers.append(sharing)
+    engine.abandonment.attended = sharing.attended
+    return Shared(sharing, following)
 
 
 async def _simulator(settings: Settings, stack: AsyncExitStack) -> str | None:

@@ -7,7 +7,7 @@ the relay was away, the next batch holds what it missed.
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,8 +33,6 @@ ALIVE_S: Final = 10
 KEPT_S: Final = 120
 _RETRY_S: Final = 1.0
 
-Forget = Callable[[str], None]
-
 
 @dataclass(slots=True)
 class _Sent:
@@ -48,13 +46,12 @@ class _Sent:
 class Sharing:
     """Tells the relay of the turns that run here, and obeys what other processes ask of them."""
 
-    def __init__(self, relay: Relay, engine: Engine, turn_timeout_s: float, forget: Forget) -> None:
+    def __init__(self, relay: Relay, engine: Engine, turn_timeout_s: float) -> None:
         self.process = f"{os.getpid()}-{os.urandom(6).hex()}"
         self.up = True
         self._relay = relay
         self._engine = engine
         self._lifetime_s = int(turn_timeout_s) + KEPT_S
-        self._forget = forget
         self._turns: dict[str, _Sent] = {}
         self._changed: set[str] = set()
         self._news = asyncio.Event()
@@ -95,6 +92,10 @@ class Sharing:
             return await self._relay.attended(turn.begun.turn_id)
         except RelayUnavailable:
             return False
+
+    async def forget(self, conversation_id: str) -> None:
+        """A conversation was deleted here: its turns stop everywhere."""
+        await self._try(self._relay.tell("forget", conversation_id))
 
     async def _send_forever(self) -> None:
         while True:
@@ -151,7 +152,7 @@ class Sharing:
             if command == "stop" and (turn := self._engine.find(subject)) is not None:
                 self._engine.stop(turn)
             elif command == "forget":
-                self._forget(subject)
+                self._engine.forget_conversation(subject)
 
     async def _try(self, work: Coroutine[Any, Any, None]) -> bool:
         try:

@@ -8,18 +8,19 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from gateway.core.errors import GatewayError
 from gateway.core.fold import parse_arguments
-from gateway.core.jsontext import loads
+from gateway.core.jsontext import REPLACEMENT, loads
 from gateway.core.messages import ImagePart, Part, TextPart, ToolChoice, ToolSpec
 from gateway.core.request import ChatRequest, Entry, RawCall
+from gateway.web.validation import invalid
 
 MAX_ENTRIES = 2000
 MAX_TOOLS = 512
 MAX_CALLS = 256
-_SHOWN_ERRORS = 20
 
 
 def _no_control_characters(value: str) -> str:
-    if any(ord(char) < 32 or 127 <= ord(char) < 160 for char in value):
+    # NUL and lone surrogates have become U+FFFD on decoding.
+    if any(ord(char) < 32 or 127 <= ord(char) < 160 or char == REPLACEMENT for char in value):
         raise ValueError("must not hold control characters")
     return value
 
@@ -34,12 +35,20 @@ def _whole_number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-ConversationId = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(_no_control_characters)]
-Name = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(_no_control_characters)]
+_LINE: dict[str, Any] = {"pattern": r"^[^\u0000-\u001f\u007f-\u009f\ufffd]*$"}
+_ONE_ASKS: dict[str, Any] = {
+    "anyOf": [
+        {"required": ["message"], "properties": {"message": {"type": "string"}}},
+        {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
+    ]
+}
+
+Line = Annotated[StrictStr, Field(min_length=1, max_length=200, json_schema_extra=_LINE), AfterValidator(_no_control_characters)]
+Said = Annotated[StrictStr, Field(json_schema_extra={"pattern": r"\S"}), AfterValidator(_not_blank)]
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
 
 class TextContent(_Body):
@@ -68,7 +77,7 @@ Content = StrictStr | list[Annotated[TextContent | ImageContent, Field(discrimin
 class FunctionCall(_Body):
     """A called function in OpenAI's shape."""
 
-    name: Name
+    name: Line
     arguments: StrictStr | dict[str, Any] | None = None
 
 
@@ -76,7 +85,7 @@ class HistoryCall(_Body):
     """A tool call in the history: `{id, name, arguments}`, or OpenAI's `{id, type, function}`."""
 
     id: StrictStr | None = None
-    name: Name | None = None
+    name: Line | None = None
     arguments: StrictStr | dict[str, Any] | None = None
     function: FunctionCall | None = None
 
@@ -119,7 +128,7 @@ class MessageEntry(_Body):
 class FunctionTool(_Body):
     """A function in OpenAI's shape."""
 
-    name: Name
+    name: Line
     description: StrictStr | None = None
     parameters: dict[str, Any] | None = None
 
@@ -127,7 +136,7 @@ class FunctionTool(_Body):
 class Tool(_Body):
     """A tool definition: `{name, description, parameters}`, OpenAI's `{type, function}` or Anthropic's with `input_schema`."""
 
-    name: Name | None = None
+    name: Line | None = None
     description: StrictStr | None = None
     parameters: dict[str, Any] | None = None
     input_schema: dict[str, Any] | None = None
@@ -148,7 +157,7 @@ class Tool(_Body):
 class NamedChoice(_Body):
     """One tool that must be called: `{"name": …}`, or OpenAI's `{"type": "function", "function": {"name": …}}`."""
 
-    name: Name | None = None
+    name: Line | None = None
     function: FunctionTool | None = None
 
     @model_validator(mode="after")
@@ -162,18 +171,31 @@ class NamedChoice(_Body):
 
 
 class ChatBody(_Body):
-    """What POST /chat and POST /chat/stream take; unknown fields are ignored."""
+    """What POST /chat and POST /chat/stream take, `message` or `messages` at least; unknown fields are ignored."""
 
-    conversation_id: ConversationId | None = None
-    message: Annotated[StrictStr, AfterValidator(_not_blank)] | None = None
+    model_config = ConfigDict(json_schema_extra=_ONE_ASKS)
+
+    conversation_id: Line | None = None
+    """Absent: a new conversation."""
+    message: Said | None = None
+    """What the user says."""
     messages: Annotated[list[MessageEntry], Field(min_length=1, max_length=MAX_ENTRIES)] | None = None
+    """The whole history, newest last; absent, it comes from the log. With a last entry of `user` or `tool`, that one is the
+    new one and `message` is ignored. Entries of `tool` alone go behind the log's history."""
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    """Tools of the client's that the model may call."""
     tool_choice: Literal["auto", "none", "required"] | NamedChoice | None = None
+    """Whether the model may, must not or must call a tool, or which one it must call."""
     system_prompt: StrictStr | None = None
+    """Goes before `system` entries of `messages`."""
     provider: Annotated[StrictStr, Field(max_length=100)] | None = None
+    """`openai`, `anthropic`, `groq` or `google` (also `gemini`); absent: the server's default."""
     model: Annotated[StrictStr, Field(max_length=200)] | None = None
+    """One of the models that the server offers for the provider; absent: its default."""
     temperature: Annotated[float, Field(strict=True, ge=0, le=2)] | None = None
+    """Left out where a model takes none."""
     max_tokens: Annotated[int, Field(strict=True, ge=1), BeforeValidator(_whole_number)] | None = None
+    """At most this many tokens of reply; the server has a bound of its own."""
 
     @model_validator(mode="after")
     def _asks_something(self) -> "ChatBody":
@@ -200,14 +222,6 @@ def parse_chat(body: bytes) -> ChatRequest:
     except ValidationError as error:
         raise invalid(error) from None
     return _request(parsed, _hash(value))
-
-
-def invalid(error: ValidationError) -> GatewayError:
-    """A validation error as the client sees it, without echoing what was sent."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)[:_SHOWN_ERRORS]
-    fields = tuple((".".join(str(step) for step in item["loc"]), item["msg"].removeprefix("Value error, ")) for item in found)
-    place, message = fields[0]
-    return GatewayError("invalid_request", f"{place}: {message}." if place else f"{message}.", fields=fields)
 
 
 def _hash(value: Any) -> str:

@@ -10,11 +10,11 @@ from gateway.core.errors import GatewayError
 from gateway.core.jsontext import clean
 from gateway.engine.live import LiveTurn
 from gateway.store.base import ConversationFilter
-from gateway.web.chat_body import invalid
 from gateway.web.gate import viewer
 from gateway.web.intake import not_found
 from gateway.web.monitoring import json_response
 from gateway.web.services import SERVICES
+from gateway.web.validation import invalid
 
 Text = Annotated[str, Field(max_length=500)]
 Moment = Annotated[datetime, AfterValidator(lambda moment: moment if moment.tzinfo else moment.replace(tzinfo=UTC))]
@@ -79,6 +79,8 @@ async def delete_conversation(request: web.Request) -> web.Response:
         raise not_found()
     services.engine.forget_conversation(conversation_id)
     services.intake.forget(conversation_id, sees.caller)
+    if services.shared is not None:
+        await services.shared.sharing.forget(conversation_id)
     return web.Response(status=204)
 
 

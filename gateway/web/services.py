@@ -4,13 +4,23 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from gateway.engine.following import Following
 from gateway.engine.idempotency import Keys
 from gateway.engine.lookup import Lookup
 from gateway.engine.routing import Router
 from gateway.engine.runner import Engine
+from gateway.engine.sharing import Sharing
 from gateway.store.base import Health, Store
 from gateway.web.gate import Gate
 from gateway.web.intake import Intake
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The two ends of the relay: what runs here for others, what runs elsewhere for us."""
+
+    sharing: Sharing
+    following: Following
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +30,7 @@ class Services:
     engine: Engine
     lookup: Lookup
     keys: Keys
+    shared: Shared | None
     store: Store
     health: Health
     router: Router

@@ -29,7 +29,7 @@ async def resume_turn(request: web.Request, turn: LiveTurn, last: EventId | None
 
 async def stop(request: web.Request) -> web.Response:
     """End a running turn, keeping what has come."""
-    return stop_turn(request, await find(request, request.match_info["turn_id"]))
+    return await stop_turn(request, await find(request, request.match_info["turn_id"]))
 
 
 async def stop_by_key(request: web.Request) -> web.Response:
@@ -39,13 +39,16 @@ async def stop_by_key(request: web.Request) -> web.Response:
     key = idempotency_key(request)
     if key is None:
         raise GatewayError("invalid_request", "Name the turn by its Idempotency-Key, or in the path.")
-    return stop_turn(request, await services.keys.find(caller.id, key))
+    return await stop_turn(request, await services.keys.find(caller.id, key))
 
 
-def stop_turn(request: web.Request, turn: LiveTurn) -> web.Response:
+async def stop_turn(request: web.Request, turn: LiveTurn) -> web.Response:
     """Raises `GatewayError` `turn_ended`."""
+    services = request.app[SERVICES]
     turn_id = turn.begun.turn_id
-    if not request.app[SERVICES].engine.stop(turn):
+    if services.shared is not None and services.shared.following.follows(turn):
+        await services.shared.following.stop(turn)
+    elif not services.engine.stop(turn):
         raise GatewayError("turn_ended", "The reply has already ended.", turn_id=turn_id)
     return json_response({"turn_id": turn_id, "status": "stopping"}, 202)
 

@@ -1,0 +1,256 @@
+"""The OpenAPI 3.1 document, made once of the models that validate requests and describe answers.
+
+https://spec.openapis.org/oas/v3.1.1.html
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
+
+from gateway import __version__
+from gateway.core.errors import KINDS, ErrorCode
+from gateway.web import examples, schemas
+from gateway.web.operations import OPERATIONS, SSE, TAGS, Answer, Operation
+
+PROBLEM_JSON: Final = "application/problem+json"
+_ABOUT: Final = """A chat gateway between an app and OpenAI, Anthropic, Groq and Google Gemini: one request format, one stream
+format, every turn logged.
+
+Errors are problem objects (RFC 9457); `code` says exactly what went wrong. Fields that this document does not name may be added
+to answers: ignore them. Where nobody has to show a token (open mode), the security schemes do not apply."""
+_CALLER_ERRORS: Final[tuple[ErrorCode, ...]] = ("unauthenticated", "forbidden")
+
+_STREAM_EVENTS: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
+    "start": (schemas.StreamStart, "The first event, always."),
+    "token": (schemas.StreamText, "A piece of the reply."),
+    "thought": (schemas.StreamText, "A piece of the model's reasoning."),
+    "tool_call": (schemas.ToolCall, "One whole call of a client's tool, as soon as it is whole."),
+    "source": (schemas.Source, "A citation."),
+    "status": (schemas.StreamStatus, "What the gateway is doing: another try, or another provider."),
+    "done": (schemas.ChatReply, "The last event of a completed or stopped turn: what POST /chat would have answered."),
+    "failed": (schemas.StreamFailure, "The last event of a failed or interrupted turn."),
+}
+
+_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Names the turn: the same caller repeating it within 24 hours gets the same turn, joined or replayed.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
+    "example": "9b6e1f3c-question-17",
+}
+PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
+    "Idempotency-Key": _KEY,
+    "Idempotency-Key!": _KEY | {"required": True},
+    "Last-Event-ID": {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "The id of the last event the client has: the stream goes on behind it.",
+        "schema": {"type": "string"},
+        "example": examples.EVENT_ID,
+    },
+    "turn_id": {
+        "name": "turn_id",
+        "in": "path",
+        "required": True,
+        "description": "As in X-Turn-Id, the event `start` and the reply.",
+        "schema": {"type": "string"},
+        "example": examples.TURN_ID,
+    },
+    "conversation_id": {
+        "name": "conversation_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
+        "example": examples.CONVERSATION_ID,
+    },
+}
+
+HEADERS: Final[Mapping[str, dict[str, Any]]] = {
+    "X-Request-Id": {
+        "description": "The request's id: the one it was sent with (1 to 128 of `A-Za-z0-9._:-`), or a new one.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "X-Turn-Id": {"description": "The turn's id.", "schema": {"type": "string"}},
+    "Retry-After": {
+        "description": "Seconds after which the same request may succeed.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "RateLimit-Limit": {"description": "Requests allowed in the window.", "schema": {"type": "integer"}},
+    "RateLimit-Remaining": {"description": "Requests left in the window.", "schema": {"type": "integer"}},
+    "RateLimit-Reset": {"description": "Seconds until the window is new.", "schema": {"type": "integer"}},
+}
+_RATE_HEADERS: Final = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+
+
+class _Schemas(GenerateJsonSchema):
+    """Schemas without a title on every field."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+class _OutgoingSchemas(_Schemas):
+    """A default of None stands for what may be left out; it is never null."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        inner = schema["schema"]
+        if schema.get("default", ...) is None and inner["type"] == "nullable":
+            return self.generate_inner(inner["schema"])
+        return super().default_schema(schema)
+
+
+def build_document() -> dict[str, Any]:
+    """The whole document, ready to be encoded."""
+    paths: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    for operation in OPERATIONS:
+        paths[operation.path][operation.method] = _operation(operation)
+    return {
+        "openapi": "3.1.1",
+        "info": {"title": "m3ajem gateway", "version": __version__, "description": _ABOUT},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": dict(paths),
+        "components": {
+            "schemas": _component_schemas(),
+            "headers": dict(HEADERS),
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API key, a token that this server issued at sign-in, or the admin's token.",
+                },
+                "basic": {"type": "http", "scheme": "basic", "description": "Any user name, with the admin's token as password."},
+            },
+        },
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    errors = (*operation.errors, *(() if operation.public else _CALLER_ERRORS), "internal_error")
+    found: dict[str, Any] = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "description": operation.description,
+        "responses": {
+            **{str(answer.status): _answer(answer, limited=operation.limited) for answer in operation.answers},
+            **_problems((*errors, "rate_limited") if operation.limited else errors, limited=operation.limited),
+        },
+        "security": [] if operation.public else [{"bearer": []}, {"basic": []}],
+    }
+    parameters = [PARAMETERS[name] for name in operation.parameters] + (_query(operation.query) if operation.query else [])
+    if parameters:
+        found["parameters"] = parameters
+    if operation.body is not None:
+        content = {"schema": _ref(operation.body), "examples": operation.body_examples or {}}
+        found["requestBody"] = {"required": True, "content": {"application/json": content}}
+    return found
+
+
+def _answer(answer: Answer, *, limited: bool) -> dict[str, Any]:
+    names = ("X-Request-Id", *answer.headers, *(_RATE_HEADERS if limited else ()))
+    found: dict[str, Any] = {"description": answer.description, "headers": _headers(names)}
+    if answer.media == SSE:
+        found["content"] = {SSE: _event_stream()}
+    elif answer.media is not None:
+        kind = "object" if answer.media == "application/json" else "string"
+        found["content"] = {answer.media: {"schema": {"type": kind} if answer.schema is None else _ref(answer.schema)}}
+    return found
+
+
+def _problems(codes: Iterable[ErrorCode], *, limited: bool) -> dict[str, Any]:
+    """One response a status, with an example for each code that it may carry."""
+    by_status: defaultdict[int, list[ErrorCode]] = defaultdict(list)
+    for code in codes:
+        by_status[KINDS[code].status].append(code)
+    return {str(status): _problem(by_status[status], limited=limited) for status in sorted(by_status)}
+
+
+def _problem(codes: list[ErrorCode], *, limited: bool) -> dict[str, Any]:
+    names = ["X-Request-Id"]
+    if any(KINDS[code].status in (429, 503) for code in codes):
+        names.append("Retry-After")
+    if limited and any(KINDS[code].status == 429 for code in codes):
+        names.extend(_RATE_HEADERS)
+    content = {
+        "schema": {"allOf": [_ref(schemas.Problem), {"properties": {"code": {"enum": codes}}}]},
+        "examples": {code: {"summary": KINDS[code].title, "value": _example_of(code)} for code in codes},
+    }
+    return {
+        "description": "; ".join(f"`{code}`: {KINDS[code].title}" for code in codes) + ".",
+        "headers": _headers(names),
+        "content": {PROBLEM_JSON: content},
+    }
+
+
+def _example_of(code: ErrorCode) -> dict[str, Any]:
+    kind = KINDS[code]
+    problem = {"type": f"urn:problem:{code}", "title": kind.title, "status": kind.status, "detail": f"{kind.title}."}
+    return problem | {"code": code, "request_id": examples.FAILURE["request_id"]}
+
+
+def _event_stream() -> dict[str, Any]:
+    return {
+        "schema": {"type": "string", "description": "Server-sent events; `x-events` names them and their data (JSON)."},
+        "example": _stream_text("start", "token", "done"),
+        "x-events": {
+            name: {"description": text, "schema": _ref(model), "example": examples.EVENTS[name]}
+            for name, (model, text) in _STREAM_EVENTS.items()
+        },
+    }
+
+
+def _stream_text(*names: str) -> str:
+    from gateway.core.jsontext import dumps_text
+
+    places = {"start": "0", "done": "end", "failed": "end"}
+    return "".join(
+        f"id: {examples.TURN_ID}.{places.get(name, '27')}\nevent: {name}\ndata: {dumps_text(examples.EVENTS[name])}\n\n"
+        for name in names
+    )
+
+
+def _headers(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
+    properties = model.model_json_schema(schema_generator=_OutgoingSchemas)["properties"]
+    return [
+        {"name": name, "in": "query", "schema": schema}
+        | ({"description": text} if (text := schema.pop("description", "")) else {})
+        for name, schema in properties.items()
+    ]
+
+
+def _ref(model: type[BaseModel]) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _component_schemas() -> dict[str, Any]:
+    bodies = {operation.body for operation in OPERATIONS if operation.body is not None}
+    answers = {answer.schema for operation in OPERATIONS for answer in operation.answers if answer.schema is not None}
+    answers |= {model for model, _ in _STREAM_EVENTS.values()} | {schemas.Problem}
+    incoming = _definitions(bodies, _Schemas)
+    outgoing = _definitions(answers, _OutgoingSchemas)
+    for schema in outgoing.values():
+        # Tests hold answers to exactly these fields; clients must bear new ones.
+        schema.pop("additionalProperties", None)
+    assert not incoming.keys() & outgoing.keys(), "two models of one name"
+    return dict(sorted((incoming | outgoing).items()))
+
+
+def _definitions(models: Iterable[type[BaseModel]], generator: type[GenerateJsonSchema]) -> dict[str, Any]:
+    ordered = sorted(models, key=lambda model: model.__name__)
+    _, found = models_json_schema(
+        [(model, "validation") for model in ordered],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=generator,
+    )
+    definitions: dict[str, Any] = found["$defs"]
+    return definitions

@@ -1,0 +1,261 @@
+"""Every operation of the server, as data: what it takes, what it answers, how it fails."""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel
+
+from gateway.core.errors import ErrorCode
+from gateway.web import examples, schemas
+from gateway.web.chat_body import ChatBody
+from gateway.web.conversations import ListQuery
+
+JSON: Final = "application/json"
+SSE: Final = "text/event-stream"
+HTML: Final = "text/html"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A good answer. `headers` are names of `openapi.HEADERS`."""
+
+    status: int
+    description: str
+    schema: type[BaseModel] | None = None
+    media: str | None = JSON
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path. `parameters` are names of `openapi.PARAMETERS`; `limited`: rate limits apply."""
+
+    method: Literal["get", "post", "delete"]
+    path: str
+    id: str
+    tag: str
+    summary: str
+    description: str
+    answers: tuple[Answer, ...]
+    errors: tuple[ErrorCode, ...] = ()
+    parameters: tuple[str, ...] = ()
+    query: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    body_examples: dict[str, dict[str, Any]] | None = None
+    public: bool = False
+    limited: bool = False
+
+
+TAGS: Final = {
+    "chat": "Questions and their replies. A reply goes on being written, and is kept, whether or not anybody is reading it.",
+    "log": "Conversations as they are stored. Callers see their own; the admin sees all.",
+    "monitoring": "How the server fares.",
+    "reference": "This description.",
+}
+
+_REQUEST_ERRORS: Final[tuple[ErrorCode, ...]] = (
+    "invalid_json",
+    "unknown_provider",
+    "unknown_model",
+    "provider_rejected",
+    "not_found",
+    "body_too_large",
+    "unsupported_media_type",
+    "invalid_request",
+    "idempotency_mismatch",
+    "daily_limit_reached",
+    "provider_error",
+    "interrupted",
+    "turn_elsewhere",
+    "log_unavailable",
+    "provider_overloaded",
+    "provider_not_configured",
+    "shutting_down",
+    "overloaded",
+    "provider_timeout",
+)
+_TURN_ERRORS: Final[tuple[ErrorCode, ...]] = ("not_found", "invalid_request", "turn_elsewhere", "log_unavailable")
+_LOG_ERRORS: Final[tuple[ErrorCode, ...]] = ("invalid_request", "log_unavailable")
+
+_STREAM: Final = Answer(
+    200,
+    "The reply as it is written. The first event is `start`; the last is one `done` or one `failed`. The texts of all `token` "
+    "events joined are the `content` of `done`. Every event has an id; `: ping` comments keep the connection open.",
+    media=SSE,
+    headers=("X-Turn-Id",),
+)
+_NOTHING_LEFT: Final = Answer(204, "The event named by `Last-Event-ID` was the last one.", media=None)
+_STOPPING: Final = Answer(202, "The turn is ending; its stream ends with `done`, status `stopped`.", schemas.Stopping)
+
+_CHAT: Final = (
+    Operation(
+        "post",
+        "/chat",
+        "chat",
+        "chat",
+        "Ask, and get the whole reply",
+        "Sends one question (or the results of tool calls) to a provider and answers when the reply is whole and logged.",
+        (Answer(200, "The reply.", schemas.ChatReply, headers=("X-Turn-Id",)),),
+        _REQUEST_ERRORS,
+        parameters=("Idempotency-Key",),
+        body=ChatBody,
+        body_examples=examples.REQUESTS,
+        limited=True,
+    ),
+    Operation(
+        "post",
+        "/chat/stream",
+        "chatStream",
+        "chat",
+        "Ask, and get the reply as it is written",
+        "The same request as POST /chat. The head of the response waits for the provider's first output, so that an early "
+        "failure has its own status. Repeated with `Last-Event-ID` or the same `Idempotency-Key`, it goes on with the same "
+        "turn; the question is never asked twice.",
+        (_STREAM, _NOTHING_LEFT),
+        _REQUEST_ERRORS,
+        parameters=("Idempotency-Key", "Last-Event-ID"),
+        body=ChatBody,
+        body_examples=examples.REQUESTS,
+        limited=True,
+    ),
+    Operation(
+        "delete",
+        "/chat/stream",
+        "stopByKey",
+        "chat",
+        "Stop the turn of an Idempotency-Key",
+        "For a client that has not yet learnt the turn's id. What has come so far is kept.",
+        (_STOPPING,),
+        (*_TURN_ERRORS, "turn_ended"),
+        parameters=("Idempotency-Key!",),
+    ),
+    Operation(
+        "get",
+        "/chat/stream/{turn_id}",
+        "resumeStream",
+        "chat",
+        "Go on with a stream",
+        "The events behind `Last-Event-ID`, each exactly once, then live; without it all of them. Works for running turns and, "
+        "as long as the conversation is stored, for ended ones.",
+        (_STREAM, _NOTHING_LEFT),
+        _TURN_ERRORS,
+        parameters=("turn_id", "Last-Event-ID"),
+        limited=True,
+    ),
+    Operation(
+        "delete",
+        "/chat/stream/{turn_id}",
+        "stopTurn",
+        "chat",
+        "Stop a turn",
+        "What has come so far is kept.",
+        (_STOPPING,),
+        (*_TURN_ERRORS, "turn_ended"),
+        parameters=("turn_id",),
+    ),
+)
+
+_LOG: Final = (
+    Operation(
+        "get",
+        "/conversations",
+        "listConversations",
+        "log",
+        "List conversations",
+        "Newest activity first. Filters can be combined.",
+        (Answer(200, "A page of conversations.", schemas.ConversationPage),),
+        _LOG_ERRORS,
+        query=ListQuery,
+    ),
+    Operation(
+        "get",
+        "/conversations/{conversation_id}",
+        "getConversation",
+        "log",
+        "Read a conversation",
+        "Its messages in order, and the turns that still run in it.",
+        (Answer(200, "The conversation.", schemas.Conversation),),
+        ("not_found", "log_unavailable"),
+        parameters=("conversation_id",),
+    ),
+    Operation(
+        "delete",
+        "/conversations/{conversation_id}",
+        "deleteConversation",
+        "log",
+        "Delete a conversation",
+        "Turns that run in it are stopped, and nothing of it is written afterwards.",
+        (Answer(204, "It is gone.", media=None),),
+        ("not_found", "log_unavailable"),
+        parameters=("conversation_id",),
+    ),
+)
+
+_MONITORING: Final = (
+    Operation(
+        "get",
+        "/",
+        "root",
+        "monitoring",
+        "What this server is",
+        "Its version, and which providers are configured.",
+        (Answer(200, "The server.", schemas.ServiceInfo),),
+        public=True,
+    ),
+    Operation(
+        "get",
+        "/health",
+        "health",
+        "monitoring",
+        "How the server fares",
+        "Answers 200 also while degraded: the server then still serves.",
+        (Answer(200, "Its health.", schemas.HealthReport),),
+        public=True,
+    ),
+    Operation(
+        "get",
+        "/health/live",
+        "live",
+        "monitoring",
+        "Whether the process runs",
+        "For a liveness probe.",
+        (Answer(200, "It runs.", schemas.Alive),),
+        public=True,
+    ),
+    Operation(
+        "get",
+        "/health/ready",
+        "ready",
+        "monitoring",
+        "Whether new requests may be sent here",
+        "For a readiness probe: 503 while the server is starting or draining.",
+        (Answer(200, "It is ready.", schemas.Ready),),
+        ("shutting_down",),
+        public=True,
+    ),
+)
+
+_REFERENCE: Final = (
+    Operation(
+        "get",
+        "/openapi.json",
+        "openapi",
+        "reference",
+        "This description, for machines",
+        "An OpenAPI 3.1 document.",
+        (Answer(200, "The document."),),
+        public=True,
+    ),
+    Operation(
+        "get",
+        "/docs",
+        "docs",
+        "reference",
+        "This description, for people",
+        "A page made of the document.",
+        (Answer(200, "The page.", media=HTML),),
+        public=True,
+    ),
+)
+
+OPERATIONS: Final = (*_CHAT, *_LOG, *_MONITORING, *_REFERENCE)

@@ -1,0 +1,282 @@
+"""What the server answers, as models: the OpenAPI document is made of them, and tests hold real answers against them.
+
+A default of None stands for a field that is left out where it does not apply; such a field is never null.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.core.errors import ErrorCode
+from gateway.core.events import FinishReason
+from gateway.core.turn import TurnStatus
+from gateway.web import examples
+
+ProviderName = Literal["openai", "anthropic", "groq", "google"]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Answer(BaseModel):
+    """Unknown fields are refused here, so that no answer says more than the document; clients should ignore them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ToolCall(_Answer):
+    """A call of one of the client's tools."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+    arguments_text: str | None = None
+    """What the model wrote where it was no JSON object; `arguments` is then `{}`."""
+
+
+class Thought(_Answer):
+    """A stretch of the model's reasoning, where the provider gives it. All contents joined are the whole reasoning."""
+
+    iteration: Annotated[int, Field(ge=1)]
+    content: str
+    tool_calls: list[str]
+    """Names of the tools it led to."""
+    timestamp: Count
+    """When it began, in Unix milliseconds."""
+
+
+class Source(_Answer):
+    """A citation."""
+
+    id: str
+    type: str
+    """The provider's own kind, such as `web` or `url_citation`."""
+    title: str | None
+    url: str | None
+    snippet: str | None
+    description: str | None
+
+
+class Usage(_Answer):
+    """Token counts; null where the provider gave none."""
+
+    input_tokens: Count | None
+    """All input, tokens read from and written to a cache included."""
+    output_tokens: Count | None
+    """All output, reasoning included."""
+    cached_tokens: Count | None
+    """The part of the input that was read from a cache."""
+    reasoning_tokens: Count | None
+    """The part of the output that was reasoning."""
+    cost_usd: Annotated[float, Field(ge=0)] | None
+    """Null for a model with no known price."""
+
+
+class ChatReply(_Answer):
+    """A whole reply; also the data of the event `done`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.REPLY]})
+
+    message_id: str | None
+    """The id of the reply's row in the log; null only while the database is away and the turn waits in the spool."""
+    content: str
+    tool_calls: list[ToolCall]
+    thoughts: list[Thought]
+    sources: list[Source]
+    turn_id: str
+    conversation_id: str
+    provider: ProviderName
+    model: str
+    status: Literal["completed", "stopped"]
+    finish_reason: FinishReason | None
+    """Null for a stopped reply."""
+    usage: Usage
+    logged: Literal["stored", "spooled"]
+    simulated: Literal[True] | None = None
+    """Stands in replies of the built-in simulator."""
+
+
+class StreamStart(_Answer):
+    """The data of `start`."""
+
+    turn_id: str
+    conversation_id: str
+    provider: ProviderName
+    model: str
+
+
+class StreamText(_Answer):
+    """The data of `token` and `thought`: a piece of text, to be appended."""
+
+    text: str
+
+
+class StreamStatus(_Answer):
+    """The data of `status`: what the gateway is doing, for a user's eyes."""
+
+    state: Literal["retrying", "switched"]
+    provider: ProviderName
+    model: str
+
+
+class FieldError(_Answer):
+    """One place of a request that is not valid."""
+
+    loc: str
+    """The path of the field, joined by dots; empty for the body as a whole."""
+    msg: str
+
+
+class Problem(_Answer):
+    """What went wrong (RFC 9457)."""
+
+    type: str
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: str
+    """One plain sentence that can be shown to the user."""
+    code: ErrorCode
+    request_id: str
+    turn_id: str | None = None
+    retry_after: Annotated[int, Field(ge=1)] | None = None
+    """Seconds; the header Retry-After says the same."""
+    errors: list[FieldError] | None = None
+
+
+class StreamFailure(Problem):
+    """The data of `failed`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.FAILURE]})
+
+    turn_id: str
+    retryable: bool
+    """Whether the same request may succeed later."""
+
+
+class Stopping(_Answer):
+    """A turn was asked to end; its stream says when it has."""
+
+    turn_id: str
+    status: Literal["stopping"]
+
+
+class ListedConversation(_Answer):
+    """A conversation in a list."""
+
+    id: str
+    provider: str | None
+    created_at: datetime
+    updated_at: datetime
+    message_count: Count
+    user_id: str | None
+    """Whose it is; null for nobody in particular."""
+
+
+class ConversationPage(_Answer):
+    """A page of conversations, newest activity first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.PAGE]})
+
+    conversations: list[ListedConversation]
+    next_cursor: str | None
+    """For the parameter `cursor` of the next page; null on the last one."""
+
+
+class LoggedCall(_Answer):
+    """A tool call in the log. `arguments` and `result` are JSON texts."""
+
+    id: str
+    tool_name: str | None
+    arguments: str | None
+    result: str | None
+    """Null until the client has sent it."""
+
+
+class LoggedError(_Answer):
+    """Why a turn failed."""
+
+    code: ErrorCode
+    detail: str
+    retryable: bool
+
+
+class LoggedMessage(_Answer):
+    """A message in the log. What only a reply has is null or empty for a question."""
+
+    id: str
+    role: str
+    content: str | None
+    timestamp: datetime | None
+    """When the question came, or when the reply ended."""
+    turn_id: str | None
+    """Null for messages of an older server."""
+    status: TurnStatus | None
+    provider: str | None
+    model: str | None
+    finish_reason: FinishReason | None
+    tool_calls: list[LoggedCall]
+    thoughts: list[Thought]
+    sources: list[Source]
+    usage: Usage | None
+    error: LoggedError | None
+
+
+class Conversation(_Answer):
+    """A conversation with its messages, in order."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.CONVERSATION]})
+
+    id: str
+    provider: str | None
+    created_at: datetime
+    updated_at: datetime
+    user_id: str | None
+    messages: list[LoggedMessage]
+    active_turns: list[str]
+    """Turns whose reply is still being written; each can be read with GET /chat/stream/{turn_id}."""
+
+
+class ConfiguredProvider(_Answer):
+    """A provider as this server knows it."""
+
+    configured: bool
+    model: str
+    """What is asked when a request names no model."""
+
+
+class ServiceInfo(_Answer):
+    """What this server is."""
+
+    service: str
+    status: Literal["running"]
+    default_provider: ProviderName
+    providers: dict[ProviderName, ConfiguredProvider]
+    version: str
+    simulated: Literal[True] | None = None
+    """Stands while no provider key is set and the built-in simulator answers."""
+    note: str | None = None
+
+
+class HealthReport(_Answer):
+    """How the server fares; a degraded one still serves."""
+
+    status: Literal["healthy", "degraded"]
+    database: Literal["up", "down"]
+    spooled_turns: Count
+    """Turns that wait for the database."""
+    refused_turns: Count
+    """Turns that the database refuses for their data; they are kept."""
+    providers: dict[ProviderName, Literal["up", "down", "unconfigured"]]
+    active_turns: Count
+    version: str
+
+
+class Alive(_Answer):
+    """The process runs."""
+
+    status: Literal["alive"]
+
+
+class Ready(_Answer):
+    """New requests may be sent here."""
+
+    status: Literal["ready"]
