@@ -1,0 +1,199 @@
+"""The PostgreSQL server process of a data directory: finding it, starting it, ending it.
+
+A pid file is only a hint: after a kill or a restart of the machine its number may be dead or another program's. What counts
+is an answer on the socket, and whose working directory the data directory is.
+"""
+
+import logging
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil  # type: ignore[import-untyped]
+
+from gateway.store.account import EmbeddedError
+from gateway.store.cluster import SUPERUSER, Cluster
+
+log = logging.getLogger(__name__)
+
+PORT: Final = 5432
+_NO_PROCESS: Final = 1 << 22  # above any pid that Linux (4,194,303) or macOS (99,998) gives
+_STEP_S: Final = 0.02
+_RECOVERY_S: Final = 300.0
+_SILENCE_S: Final = 10.0
+_FAST_STOP_S: Final = 30.0
+_SETTINGS: Final = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "port": str(PORT),
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+    "log_min_error_statement": "panic",  # statements hold what people wrote
+    "jit": "off",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PidFile:
+    """What `postmaster.pid` says (PostgreSQL source, src/include/utils/pidfile.h)."""
+
+    pid: int
+    sockets: Path
+    port: str
+
+
+def read_pid_file(data: Path) -> PidFile | None:
+    """The pid file, or None when there is none or it is not whole."""
+    try:
+        lines = (data / "postmaster.pid").read_text().splitlines()
+        return PidFile(int(lines[0]), Path(lines[4]), lines[3])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def leftover(cluster: Cluster) -> PidFile | None:
+    """The server that an earlier run left behind and that answers; one that does not is ended."""
+    found = read_pid_file(cluster.data)
+    if found is None:
+        return None
+    if not serves(found.pid, cluster.data):
+        _disown(cluster.data)
+        return None
+    if _answers_in_time(cluster, found.sockets, found.pid):
+        return found
+    log.warning("PostgreSQL (pid %d) does not answer: ending it", found.pid)
+    end(found.pid, gracefully=False)
+    return None
+
+
+def launch(cluster: Cluster, sockets: Path, log_file: Path, settings: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Start a server and return when it answers. Raises `EmbeddedError`.
+
+    It has a session of its own, so that Ctrl-C in the terminal ends the gateway first.
+    """
+    chosen = {**_SETTINGS, "unix_socket_directories": _quoted(sockets), **settings}
+    command = [cluster.program("postgres"), "-D", str(cluster.data), *(f"--{name}={value}" for name, value in chosen.items())]
+    give_up = time.monotonic() + _SILENCE_S
+    while True:
+        written = log_file.stat().st_size if log_file.exists() else 0
+        with log_file.open("ab") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, **cluster.popen)  # noqa: S603
+        if _answers_in_time(cluster, sockets, process.pid):
+            return process
+        end(process.pid, gracefully=False)
+        process.wait()
+        reason = _last_words(log_file, written)
+        if "shared memory" not in reason or time.monotonic() > give_up:
+            raise EmbeddedError(f"PostgreSQL did not start: {reason} (see {log_file})")
+        _end_orphans(cluster.data)
+
+
+def serves(pid: int, data: Path) -> bool:
+    """Whether the process is a server of this data directory."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == data
+    except (psutil.Error, OSError):
+        return False
+
+
+def runs(pid: int) -> bool:
+    """Whether there is such a process, and not just what a dead one left for its parent to collect."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def end(pid: int, *, gracefully: bool = True) -> None:
+    """End a server: clients cut off and everything written (a "fast" shutdown); by force if that takes too long."""
+    try:
+        process = psutil.Process(pid)
+        backends = process.children(recursive=True)
+    except psutil.Error:
+        return
+    if gracefully and _ended(process, signal.SIGINT, _FAST_STOP_S):
+        return
+    if _ended(process, signal.SIGQUIT, _SILENCE_S):
+        return
+    for one in (process, *backends):
+        _ended(one, signal.SIGKILL, _SILENCE_S)
+
+
+def _ended(process: psutil.Process, number: signal.Signals, patience_s: float) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
+        process.send_signal(signal.SIGCONT)  # a stopped process would not hear the first
+    give_up = time.monotonic() + patience_s
+    while runs(process.pid):
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(_STEP_S)
+    return True
+
+
+def _end_orphans(data: Path) -> None:
+    """End what a killed server left behind: its backends, which hold its shared memory while they run."""
+    for process in psutil.process_iter():
+        if serves(process.pid, data):
+            _ended(process, signal.SIGKILL, _SILENCE_S)
+
+
+def _answers_in_time(cluster: Cluster, sockets: Path, pid: int) -> bool:
+    """Wait until the server accepts connections; False when it ends or stays silent. Recovery after a crash may take long,
+    but a server that recovers says so."""
+    command = [
+        cluster.program("pg_isready"),
+        "-q",
+        "-t",
+        "2",
+        "-h",
+        str(sockets),
+        "-p",
+        str(PORT),
+        "-U",
+        SUPERUSER,
+        "-d",
+        "postgres",
+    ]
+    begun = heard = time.monotonic()
+    while runs(pid):
+        status = subprocess.run(command, check=False, **cluster.popen).returncode  # noqa: S603
+        now = time.monotonic()
+        if status == 0:
+            return True
+        if status == 1:
+            heard = now
+        if now - heard > _SILENCE_S or now - begun > _RECOVERY_S:
+            return False
+        time.sleep(_STEP_S)
+    return False
+
+
+def _disown(data: Path) -> None:
+    """Correct a pid file whose number now belongs to some other program, which would keep the server from starting. The rest
+    of the file stays: by it the server sees whether the old one's shared memory is still in use."""
+    for path in (data / "postmaster.pid", data / f".s.PGSQL.{PORT}.lock"):
+        with suppress(OSError, ValueError):
+            number, _, rest = path.read_text().partition("\n")
+            if psutil.pid_exists(int(number)):
+                path.write_text(f"{_NO_PROCESS}\n{rest}")
+
+
+def _quoted(folder: Path) -> str:
+    return '"' + str(folder).replace('"', '""') + '"'
+
+
+def _last_words(log_file: Path, start: int) -> str:
+    """Why the server ended, from what it wrote to its log behind `start`."""
+    with log_file.open("rb") as written:
+        written.seek(start)
+        lines = written.read(65_536).decode("utf-8", "replace").splitlines()
+    fatal = [line.partition("FATAL:")[2].strip() for line in lines if "FATAL:" in line]
+    return fatal[0] if fatal else (lines or ["it said nothing"])[-1]

@@ -1,0 +1,192 @@
+"""Turns as columns for `put`, and the row of a turn as the turn it was."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
+from typing import Any
+
+from gateway.core.events import UsageReported
+from gateway.core.fold import parse_arguments
+from gateway.core.jsontext import dumps_text, loads
+from gateway.core.messages import ToolCall, ToolResult
+from gateway.core.turn import Attempt, Reply, TurnBegun, TurnEnded, TurnError, TurnRecord
+from gateway.store.record_json import decode_sources, decode_thoughts, encode
+
+Row = Mapping[str, Any]
+
+_CALL_COLUMNS = 6
+_RESULT_COLUMNS = 3
+
+
+def put_arguments(records: Sequence[TurnRecord]) -> list[Sequence[Any]]:
+    """The arguments of the statement `put`: one array a column of the turns, then of their calls, then of the results."""
+    turns = [_turn_row(record) for record in records]
+    calls = [row for record in records if record.ended.reply.tool_calls for row in _call_rows(record)]
+    results = [row for record in records if record.begun.tool_results for row in _result_rows(record.begun)]
+    return [*zip(*turns, strict=True), *_columns(calls, _CALL_COLUMNS), *_columns(results, _RESULT_COLUMNS)]
+
+
+def _columns(rows: list[tuple[Any, ...]], width: int) -> list[Sequence[Any]]:
+    return list(zip(*rows, strict=True)) if rows else [()] * width
+
+
+def _turn_row(record: TurnRecord) -> tuple[Any, ...]:
+    begun, ended = record.begun, record.ended
+    reply = ended.reply
+    usage = reply.usage
+    return (
+        begun.turn_id,
+        begun.conversation_id,
+        begun.caller,
+        begun.question,
+        begun.question_parts,
+        begun.started_ms,
+        ended.first_output_ms,
+        ended.ended_ms,
+        ended.status,
+        ended.provider,
+        ended.model,
+        begun.provider if begun.provider != ended.provider else None,
+        begun.model if begun.model != ended.model else None,
+        reply.content,
+        reply.finish_reason,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_tokens,
+        usage.reasoning_tokens,
+        usage.cache_write_tokens,
+        ended.cost_usd,
+        json_or_none(reply.thoughts),
+        json_or_none(reply.sources),
+        json_or_none(ended.error),
+        json_or_none(ended.attempts),
+        json_or_none(begun.tool_results),
+        None if reply.state is None else encode(reply.state).decode(),
+        reply.layout,
+        begun.request_hash,
+        begun.request_id,
+        begun.idempotency_key,
+        begun.streamed,
+        begun.simulated,
+        ended.abandoned,
+        record.binds_key,
+    )
+
+
+def _call_rows(record: TurnRecord) -> Iterable[tuple[Any, ...]]:
+    turn_id = record.begun.turn_id
+    for position, call in enumerate(record.ended.reply.tool_calls):
+        yield turn_id, position, call.id, call.name, encode(call.arguments).decode(), call.arguments_text
+
+
+def _result_rows(begun: TurnBegun) -> Iterable[tuple[Any, ...]]:
+    return ((begun.turn_id, result.call_id, result_text(result.content)) for result in begun.tool_results)
+
+
+def json_or_none(value: Any) -> str | None:
+    """A value as JSON text; nothing for what is empty or None."""
+    return encode(value).decode() if value else None
+
+
+def result_text(content: str) -> str:
+    """A tool's result as `tool_calls.result` holds it: JSON text as it came, anything else as a JSON string."""
+    try:
+        loads(content)
+    except ValueError:
+        return dumps_text(content)
+    return content
+
+
+def result_content(stored: str) -> str:
+    """What a tool said: the string in a JSON string, any other text as it stands."""
+    if not stored.startswith('"'):
+        return stored
+    try:
+        value = loads(stored)
+    except ValueError:
+        return stored
+    return value if isinstance(value, str) else stored
+
+
+def call_of(row: Row) -> ToolCall:
+    """A row of `tool_calls`; one of the older server has no id for clients, so the row's own serves."""
+    arguments, unread = parse_arguments(row["arguments"] or "")
+    call_id = row["call_id"] if row["call_id"] is not None else str(row["id"])
+    written = row["arguments_text"] if row["arguments_text"] is not None else unread
+    return ToolCall(call_id, row["tool_name"] or "", arguments, written)
+
+
+def record_of(row: Row, calls: Iterable[Row]) -> TurnRecord:
+    """The turn that an assistant row (see the statement `turn`) and its calls hold."""
+    return TurnRecord(_begun(row), _ended(row, _reply(row, tuple(call_of(call) for call in calls))))
+
+
+def _begun(row: Row) -> TurnBegun:
+    return TurnBegun(
+        turn_id=str(row["turn_id"]),
+        conversation_id=row["conversation_id"],
+        caller=row["caller"],
+        provider=row["requested_provider"] or row["provider"],
+        model=row["requested_model"] or row["model"],
+        question=None if row["follow_up"] else row["question"],
+        question_parts=row["parts"],
+        tool_results=tuple(ToolResult(**result) for result in _loaded(row["tool_results"], [])),
+        started_ms=row["started_ms"],
+        request_hash=row["request_hash"],
+        request_id=row["request_id"],
+        idempotency_key=row["idempotency_key"],
+        streamed=row["streamed"],
+        simulated=row["simulated"],
+    )
+
+
+def _ended(row: Row, reply: Reply) -> TurnEnded:
+    error = _loaded(row["error"], None)
+    return TurnEnded(
+        status=row["status"],
+        provider=row["provider"],
+        model=row["model"],
+        reply=reply,
+        ended_ms=row["ended_ms"],
+        first_output_ms=row["first_output_ms"],
+        cost_usd=row["cost_usd"],
+        error=None if error is None else TurnError(**error),
+        attempts=tuple(Attempt(**attempt) for attempt in _loaded(row["attempts"], [])),
+        abandoned=row["abandoned"],
+    )
+
+
+def _reply(row: Row, calls: tuple[ToolCall, ...]) -> Reply:
+    return Reply(
+        content=row["content"],
+        tool_calls=calls,
+        thoughts=decode_thoughts(_loaded(row["thoughts"], [])),
+        sources=decode_sources(_loaded(row["sources"], [])),
+        usage=UsageReported(
+            row["input_tokens"],
+            row["output_tokens"],
+            row["cached_tokens"],
+            row["reasoning_tokens"],
+            row["cache_write_tokens"],
+        ),
+        finish_reason=row["finish_reason"],
+        layout=row["layout"],
+        state=_loaded(row["state"], None),
+    )
+
+
+def _loaded(text: str | None, absent: Any) -> Any:
+    return absent if text is None else loads(text)
+
+
+def in_turn_order(rows: Iterable[Row]) -> list[Row]:
+    """Rows of `messages` by the moment their turn began, each turn's question before its reply, so that turns that ran at
+    the same time do not mix."""
+    return sorted(rows, key=_place)
+
+
+def _place(row: Row) -> tuple[float, str, bool, int]:
+    began = row["started_ms"]
+    if began is None:
+        stamp = row["timestamp"]
+        began = 0.0 if stamp is None else stamp.replace(tzinfo=UTC).timestamp() * 1000
+    return began, "" if row["turn_id"] is None else str(row["turn_id"]), row["role"] != "user", row["id"]
