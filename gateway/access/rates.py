@@ -1,0 +1,88 @@
+"""Requests a minute (or hour, or day): per caller, and per address where nobody is known yet."""
+
+import logging
+import time
+from typing import Final
+
+import redis
+from limits import RateLimitItem, parse_many
+
+from gateway.access.addresses import rate_key
+from gateway.access.breaker import Breaker
+from gateway.access.callers import Caller
+from gateway.access.quota import OverLimit, Quota, tightest, whole_seconds
+from gateway.access.windows import LocalWindows, RedisWindows
+
+log = logging.getLogger(__name__)
+
+_MAX_AMOUNT: Final = 100_000
+_NONE: Final = ("", "0", "none", "off")
+
+Rates = tuple[RateLimitItem, ...]
+
+
+def parse_rates(text: str) -> Rates:
+    """Read a rate such as `20/minute` or `5/second;100/hour`; `none` or nothing is no limit. Raises `ValueError`."""
+    if text.strip().lower() in _NONE:
+        return ()
+    try:
+        rates = tuple(parse_many(text))
+    except ValueError:
+        rates = ()
+    if not rates or any(not 0 < rate.amount <= _MAX_AMOUNT or rate.multiples < 1 for rate in rates):
+        raise ValueError("takes a rate such as 20/minute, or several as 5/second;100/hour")
+    return rates
+
+
+class RateLimits:
+    """Counts in Redis when there is one, so that replicas share a limit; in this process while Redis is away."""
+
+    def __init__(self, *, users: Rates, keys: Rates, sign_in: Rates, resume: Rates, redis_url: str | None = None) -> None:
+        self._turn: dict[str, Rates] = {"user": users, "key": keys}
+        self._sign_in = sign_in
+        self._resume = resume
+        # Apart, so that a flood of addresses pushes no caller's window out of memory.
+        self._callers = LocalWindows()
+        self._addresses = LocalWindows()
+        self._shared = RedisWindows(redis_url) if redis_url else None
+        self._breaker = Breaker()
+
+    async def turn(self, caller: Caller) -> Quota | None:
+        """Count a turn that begins; None where there is no limit. Raises `OverLimit` `rate_limited`, as all do here."""
+        if caller.id is None:
+            return None
+        return await self._hit(self._turn.get(caller.kind, ()), f"turn:{caller.id}", self._callers)
+
+    async def resume(self, caller: Caller) -> Quota | None:
+        """Count joining, resuming or replaying a turn."""
+        if caller.kind not in self._turn or caller.id is None:
+            return None
+        return await self._hit(self._resume, f"resume:{caller.id}", self._callers)
+
+    async def sign_in(self, address: str) -> Quota | None:
+        """Count an attempt to sign in; IPv6 addresses by their /64."""
+        return await self._hit(self._sign_in, f"auth:{rate_key(address)}", self._addresses)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._shared is not None:
+            await self._shared.close()
+
+    async def _hit(self, rates: Rates, name: str, local: LocalWindows) -> Quota | None:
+        quotas = []
+        for rate in rates:
+            passed, remaining, reset = await self._window(rate, name, local)
+            quota = Quota(rate.amount, max(0, remaining), whole_seconds(reset - time.time()))
+            if not passed:
+                raise OverLimit("rate_limited", "Too many requests in a short time; wait a moment.", quota)
+            quotas.append(quota)
+        return tightest(*quotas)
+
+    async def _window(self, rate: RateLimitItem, name: str, local: LocalWindows) -> tuple[bool, int, float]:
+        if self._shared is not None and not self._breaker.is_open:
+            try:
+                return await self._shared.hit(rate, name)
+            except (redis.RedisError, OSError) as error:
+                self._breaker.trip()
+                log.warning("rate limits are counted in this process alone: Redis: %s", type(error).__name__)
+        return await local.hit(rate, name)
