@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from gateway.access.callers import Caller
 from gateway.core.errors import GatewayError
 from gateway.core.request import ChatRequest
 from gateway.engine.live import LiveTurn
@@ -14,7 +15,9 @@ from gateway.web.streams import find, idempotency_key, last_event_id, resume_tur
 
 async def chat(request: web.Request) -> web.StreamResponse:
     """The whole reply as one JSON body."""
-    turn = await _open(request, parse_chat(await read_json_body(request)), streamed=False)
+    # Who asks comes first: strangers' bodies are not read.
+    caller = request.app[SERVICES].gate.caller(request)
+    turn = await _open(request, caller, parse_chat(await read_json_body(request)), streamed=False)
     turn.attach()
     try:
         outcome = await turn.ended()
@@ -29,10 +32,11 @@ async def chat(request: web.Request) -> web.StreamResponse:
 
 async def chat_stream(request: web.Request) -> web.StreamResponse:
     """The reply as server-sent events; with `Last-Event-ID` the rest of the turn that the id names, never a second one."""
+    caller = request.app[SERVICES].gate.caller(request)
     last = last_event_id(request)
     parsed = parse_chat(await read_json_body(request))
     if last is None:
-        return await serve_events(request, await _open(request, parsed, streamed=True), None)
+        return await serve_events(request, await _open(request, caller, parsed, streamed=True), None)
     turn = await find(request, last.turn_id)
     key = idempotency_key(request)
     if turn.begun.request_hash != parsed.body_hash or (key is not None and key != turn.begun.idempotency_key):
@@ -40,9 +44,7 @@ async def chat_stream(request: web.Request) -> web.StreamResponse:
     return await resume_turn(request, turn, last)
 
 
-async def _open(request: web.Request, parsed: ChatRequest, *, streamed: bool) -> LiveTurn:
-    services = request.app[SERVICES]
-    caller = services.gate.caller(request)
-    return await services.intake.accept(
+async def _open(request: web.Request, caller: Caller, parsed: ChatRequest, *, streamed: bool) -> LiveTurn:
+    return await request.app[SERVICES].intake.accept(
         parsed, caller, request_id=request[REQUEST_ID], streamed=streamed, idempotency_key=idempotency_key(request)
     )

@@ -17,22 +17,39 @@ from gateway.web.services import SERVICES
 from gateway.web.validation import invalid
 
 Text = Annotated[str, Field(max_length=500)]
-Moment = Annotated[datetime, AfterValidator(lambda moment: moment if moment.tzinfo else moment.replace(tzinfo=UTC))]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError("is out of range") from None
+
+
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
 
 
 class ListQuery(BaseModel):
     """The query of GET /conversations."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     limit: Annotated[int, Field(ge=1, le=500)] = 50
+    """How many at most."""
     cursor: Annotated[str, Field(max_length=1000)] | None = None
+    """`next_cursor` of the page before."""
     provider: Text | None = None
+    """Those begun with this provider."""
     user: Text | None = None
+    """Those of this owner, such as `user:7` or `key:app`."""
     status: Literal["completed", "stopped", "interrupted", "failed"] | None = None
+    """Those with a turn that ended so."""
     q: Text | None = None
+    """Those in which this text was said."""
     since: Moment | None = None
+    """Those active at or after this moment (UTC unless it says otherwise)."""
     until: Moment | None = None
+    """Those active before this moment."""
 
 
 async def list_conversations(request: web.Request) -> web.Response:
@@ -91,5 +108,7 @@ def _only_running(conversation_id: str, running: list[LiveTurn]) -> dict[str, An
         "id": conversation_id,
         "provider": first.provider,
         "created_at": created.replace("+00:00", "Z"),
+        "updated_at": created.replace("+00:00", "Z"),
+        "user_id": first.caller,
         "messages": [],
     }
