@@ -1,0 +1,245 @@
+"""What a newcomer's machine gets: pinned packages, .env.example, the image and the compose file."""
+
+import ast
+import importlib.util
+import itertools
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from gateway.settings import Settings, SettingsError, load
+
+ROOT = Path(__file__).resolve().parent.parent
+ENV_EXAMPLE = ROOT / ".env.example"
+
+# Import names that are not the distribution's.
+DISTRIBUTIONS = {
+    "dotenv": "python-dotenv",
+    "google": "google-genai",
+    "jwt": "pyjwt",
+    "yaml": "pyyaml",
+}
+
+
+def pins(name: str, heading: str | None = None) -> dict[str, Requirement]:
+    """The requirements of a file (of one section: `Direct`, `Transitive`), by normalised name."""
+    found: dict[str, Requirement] = {}
+    section = ""
+    for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+        text, _, comment = line.partition("#")
+        if not text.strip():
+            section = comment.strip().partition(":")[0] or section
+        elif not text.startswith("-r") and heading in (None, section):
+            requirement = Requirement(text.strip())
+            found[canonicalize_name(requirement.name)] = requirement
+    return found
+
+
+RUNTIME = pins("requirements.txt")
+DEVELOPMENT = RUNTIME | pins("requirements-dev.txt")
+
+
+def needed(direct: dict[str, Requirement]) -> set[str]:
+    """Everything the direct requirements lead to on this machine, as their installed metadata say."""
+    reached: set[tuple[str, str]] = set()
+    waiting = [(name, extra) for name, requirement in direct.items() for extra in ("", *requirement.extras)]
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in reached:
+            continue
+        reached.add((name, extra))
+        for text in metadata.requires(name) or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                waiting += [(canonicalize_name(requirement.name), each) for each in ("", *requirement.extras)]
+    return {name for name, _ in reached}
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_versions_are_exact_and_come_from_no_particular_registry(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert "://" not in text
+    assert "--" not in text
+    loose = [
+        str(requirement) for requirement in pins(name).values() if not re.fullmatch(r"==[0-9][\w.]*", str(requirement.specifier))
+    ]
+    assert not loose
+
+
+def test_direct_requirements_say_what_they_are_for() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines = (ROOT / name).read_text(encoding="utf-8").partition("# Direct")[2].partition("# Transitive")[0].splitlines()
+        assert not [line for line in lines if "==" in line and not line.partition("#")[2].strip()]
+
+
+def test_what_is_pinned_is_what_is_installed() -> None:
+    differing = {
+        name: (str(requirement.specifier), metadata.version(name))
+        for name, requirement in DEVELOPMENT.items()
+        if not requirement.specifier.contains(metadata.version(name))
+    }
+    assert not differing
+
+
+def test_runtime_pins_are_complete_and_none_is_spare() -> None:
+    assert needed(pins("requirements.txt", "Direct")) == RUNTIME.keys()
+
+
+def test_development_pins_are_complete_and_none_is_spare() -> None:
+    direct = pins("requirements.txt", "Direct") | pins("requirements-dev.txt", "Direct")
+    assert needed(direct) - {"pip"} == DEVELOPMENT.keys()
+    assert not RUNTIME.keys() & pins("requirements-dev.txt").keys()
+
+
+def distributions_imported(*places: str) -> set[str]:
+    """The third-party distributions that the code under `places` imports."""
+    own = {"gateway", "simulator", "tests", "bench", "run"}
+    found: set[str] = set()
+    for path in (
+        path for place in places for path in ([ROOT / place] if place.endswith(".py") else (ROOT / place).rglob("*.py"))
+    ):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                found.add(node.module.partition(".")[0])
+    return {canonicalize_name(DISTRIBUTIONS.get(name, name)) for name in found - own - sys.stdlib_module_names}
+
+
+def test_what_the_code_imports_is_a_direct_requirement() -> None:
+    assert distributions_imported("gateway", "simulator", "run.py") <= pins("requirements.txt", "Direct").keys()
+
+
+def test_what_the_tests_import_is_pinned() -> None:
+    assert distributions_imported("tests") <= DEVELOPMENT.keys()
+
+
+def test_env_example_names_every_setting_with_its_default() -> None:
+    example = dotenv_values(ENV_EXAMPLE)
+    assert {name.lower() for name in example} == Settings.model_fields.keys()
+    assert load({}, ENV_EXAMPLE) == Settings()
+    blank = {name for name in Settings.model_fields if not example[name.upper()]}
+    assert blank == {name for name, field in Settings.model_fields.items() if field.default in (None, (), "")}
+
+
+def test_env_example_explains_every_setting() -> None:
+    lines = ENV_EXAMPLE.read_text(encoding="utf-8").splitlines()
+    pairs = itertools.pairwise(lines)
+    unexplained = [line for before, line in pairs if re.match(r"[A-Z_]+=", line) and not before.startswith("# ")]
+    assert not unexplained
+
+
+def compose() -> Any:
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+
+
+def test_compose_runs_the_gateway_beside_a_database() -> None:
+    services = compose()["services"]
+    assert services.keys() == {"app", "db"}
+    app, database = services["app"], services["db"]
+    assert database["container_name"] == "m3ajem_gateway_db"
+    assert database["environment"]["POSTGRES_DB"] == "m3ajem_gateway"
+    assert re.fullmatch(r"postgres:\d+\.\d+", database["image"])
+    assert database["healthcheck"]["test"][:2] == ["CMD", "pg_isready"]
+    assert app["depends_on"] == {"db": {"condition": "service_healthy"}}
+    assert app["environment"]["ALLOW_ANONYMOUS"] == "true"
+
+
+def test_compose_publishes_on_loopback_alone() -> None:
+    published = [port for service in compose()["services"].values() for port in service["ports"]]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_compose_keeps_its_data_in_volumes() -> None:
+    document = compose()
+    mounts = [mount.partition(":") for service in document["services"].values() for mount in service["volumes"]]
+    assert {source for source, _, _ in mounts} == document["volumes"].keys()
+    assert document["services"]["app"]["environment"]["DATA_DIR"] in {target for _, _, target in mounts}
+
+
+def test_compose_settings_are_settings_and_start_the_server() -> None:
+    environment = compose()["services"]["app"]["environment"]
+    assert {name.lower() for name in environment} <= Settings.model_fields.keys()
+    settings = load(environment, None)
+    assert settings.host == "0.0.0.0"
+    assert not settings.callers_configured
+
+
+def test_compose_waits_for_running_turns() -> None:
+    grace = compose()["services"]["app"]["stop_grace_period"]
+    assert int(grace.removesuffix("s")) > Settings().drain_s
+
+
+def dockerfile() -> list[str]:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def instruction(name: str) -> list[str]:
+    return [line.partition(" ")[2].strip() for line in dockerfile() if line.startswith(f"{name} ")]
+
+
+def test_image_runs_as_nobody_in_particular_and_stops_on_sigterm() -> None:
+    assert instruction("USER") == ["gateway"]
+    assert instruction("STOPSIGNAL") == ["SIGTERM"]
+    assert instruction("CMD") == ['["python", "run.py"]']
+    assert instruction("VOLUME") == ["/data"]
+    assert "/health/live" in instruction("HEALTHCHECK")[0]
+
+
+def test_image_settings_are_settings_and_open_the_server_to_nobody() -> None:
+    words = re.findall(r"(\w+)=(\S+)", " ".join(instruction("ENV")))
+    environment = {name: value for name, value in words if name != "PATH" and not name.startswith("PYTHON")}
+    assert {name.lower() for name in environment} <= Settings.model_fields.keys()
+    with pytest.raises(SettingsError, match=r"HOST: 0\.0\.0\.0 is open to others"):
+        load(environment, None)
+
+
+def test_image_gets_what_the_gateway_needs() -> None:
+    copied = {source for line in instruction("COPY") if not line.startswith("--from") for source in line.split()[:-1]}
+    assert copied == {"requirements.txt", "run.py", "schema", "simulator", "gateway"}
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {line[1:] for line in ignored if line.startswith("!")} == copied
+
+
+def audit() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("audit", ROOT / ".ci" / "audit.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["audit"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+FLAW = {"name": "aiohttp", "version": "1.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1"]}]}
+UNKNOWN = {"name": "orjson", "skip_reason": "Dependency not found"}
+FINE = {"name": "uvloop", "version": "1.0", "vulns": []}
+
+
+def test_a_vulnerability_fails_the_audit() -> None:
+    verdict = audit().judge({"dependencies": [FINE, UNKNOWN, FLAW]})
+    assert verdict.failed
+    assert verdict.lines == ("aiohttp 1.0: PYSEC-1, fixed in 1.1",)
+
+
+def test_packages_that_nobody_looked_up_are_not_called_safe() -> None:
+    verdict = audit().judge({"dependencies": [UNKNOWN]})
+    assert not verdict.failed
+    assert len(verdict.lines) == 1
+    assert "WARNING" in verdict.lines[0]
+
+
+def test_a_database_out_of_reach_is_told_from_a_broken_audit() -> None:
+    assert not audit().judge_failure("requests.exceptions.ConnectionError: no route").failed
+    assert audit().judge_failure("No module named pip_audit").failed
