@@ -75,18 +75,18 @@ def add_admin_routes(
 
 
 def _add_model_lists(app: web.Application) -> None:
-    async def openai_or_anthropic(request: web.Request) -> web.Response:
+    async def models(request: web.Request) -> web.Response:
+        if "x-goog-api-key" in request.headers or "/v1beta/" in request.path:
+            methods = ["generateContent", "streamGenerateContent"]
+            gemini = [{"name": f"models/{name}", "supportedGenerationMethods": methods} for name in GEMINI_MODELS]
+            return _json({"models": gemini})
         if "anthropic-version" in request.headers:
-            found = [{"type": "model", "id": name, "display_name": name} for name in ANTHROPIC_MODELS]
-            return _json({"data": found, "has_more": False, "first_id": None, "last_id": None})
-        return _json(_openai_list(OPENAI_MODELS, "openai"))
-
-    async def on_groq(_request: web.Request) -> web.Response:
-        return _json(_openai_list(GROQ_MODELS, "groq"))
-
-    async def on_gemini(_request: web.Request) -> web.Response:
-        methods = ["generateContent", "streamGenerateContent"]
-        return _json({"models": [{"name": f"models/{name}", "supportedGenerationMethods": methods} for name in GEMINI_MODELS]})
+            claude = [{"type": "model", "id": name, "display_name": name} for name in ANTHROPIC_MODELS]
+            return _json({"data": claude, "has_more": False, "first_id": None, "last_id": None})
+        on_groq = request.path.startswith("/openai/")
+        owner, names = ("groq", GROQ_MODELS) if on_groq else ("openai", OPENAI_MODELS)
+        listed = [{"id": name, "object": "model", "created": 1_760_000_000, "owned_by": owner} for name in names]
+        return _json({"object": "list", "data": listed})
 
     async def about(_request: web.Request) -> web.Response:
         return web.Response(text=_ABOUT)
@@ -96,16 +96,10 @@ def _add_model_lists(app: web.Application) -> None:
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
         return _json({"error": error}, status=404)
 
-    app.router.add_get("/v1/models", openai_or_anthropic)
-    app.router.add_get("/openai/v1/models", on_groq)
-    app.router.add_get("/v1beta/models", on_gemini)
+    for path in ("/v1/models", "/openai/v1/models", "/v1beta/models"):
+        app.router.add_get(path, models)
     app.router.add_get("/", about)
     app.router.add_route("*", "/{path:.*}", unknown)
-
-
-def _openai_list(names: tuple[str, ...], owner: str) -> dict[str, Any]:
-    found = [{"id": name, "object": "model", "created": 1_760_000_000, "owned_by": owner} for name in names]
-    return {"object": "list", "data": found}
 
 
 def _read_scripts(value: Any) -> list[tuple[Script, int | None]]:

@@ -1,7 +1,6 @@
 """Signatures over reasoning and calls that tell, when they come back, whether they still stand on what they were made for."""
 
 import base64
-import binascii
 import hashlib
 from typing import Any, Literal
 
@@ -12,8 +11,7 @@ _MARK = b"simulated:"
 
 def sign(content: Any) -> str:
     """Return an opaque base64 signature over a JSON value."""
-    digest = hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
-    return base64.b64encode(_MARK + digest).decode()
+    return base64.b64encode(_data(content)).decode()
 
 
 def verdict(signature: str, content: Any) -> Literal["ours", "foreign", "broken", "moved"]:
@@ -21,8 +19,12 @@ def verdict(signature: str, content: Any) -> Literal["ours", "foreign", "broken"
     padded = signature.replace("-", "+").replace("_", "/")
     try:
         data = base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
-    except binascii.Error:
+    except ValueError:
         return "broken"
     if not data.startswith(_MARK):
         return "foreign"
-    return "ours" if signature == sign(content) else "moved"
+    return "ours" if data == _data(content) else "moved"
+
+
+def _data(content: Any) -> bytes:
+    return _MARK + hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()

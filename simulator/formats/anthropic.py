@@ -10,6 +10,7 @@ from simulator.formats.base import (
     Problem,
     RefusedError,
     Reply,
+    bearer,
     cut,
     dumps,
     new_id,
@@ -17,7 +18,7 @@ from simulator.formats.base import (
     unknown_model,
 )
 from simulator.formats.chat import text_of
-from simulator.rules.anthropic import check
+from simulator.rules.anthropic import VERSIONS, check
 from simulator.script import directive, without_directive
 from simulator.signatures import sign
 
@@ -44,19 +45,22 @@ _MESSAGES = {
 _STATUS = {kind: status for status, kind in _TYPES.items()}
 
 
-def key_of(headers: Mapping[str, str], _query: Mapping[str, str]) -> str:
-    """The key of the `x-api-key` header."""
-    return headers.get("x-api-key", "").strip()
+def key_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
+    """The key of the `x-api-key` header, or of `Authorization: Bearer` (what the vendor's clients send since 2.0)."""
+    return headers.get("x-api-key", "").strip() or bearer(headers, query)
 
 
 def check_key(key: str, headers: Mapping[str, str]) -> None:
-    """Raise `RefusedError`: 401 without a key or with a wrong one, 400 without the version header."""
+    """Raise `RefusedError`: 401 without a key or with a wrong one, 400 without a known version header."""
     if not key:
         raise RefusedError(401, "x-api-key header is required")
     if refused_key(key):
         raise RefusedError(401, "invalid x-api-key")
-    if not headers.get("anthropic-version"):
+    version = headers.get("anthropic-version")
+    if not version:
         raise RefusedError(400, "anthropic-version: header is required")
+    if version not in VERSIONS:
+        raise RefusedError(400, f'anthropic-version: "{version}" is not a valid version')
 
 
 def read(incoming: Incoming) -> Ask:
@@ -65,7 +69,7 @@ def read(incoming: Incoming) -> Ask:
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise RefusedError(400, "model: Field required")
-    check(body)
+    check(body, incoming.headers["anthropic-version"])
     if unknown_model(model):
         raise RefusedError(404, f"model: {model}")
     said, results = _latest(body["messages"])

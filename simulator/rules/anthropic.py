@@ -1,6 +1,7 @@
 """What Anthropic's Messages refuse.
 
-Sources: recorded 400s, the SDK's request types, public reports, the vendor's notes on models from Opus 4.6 on.
+Sources: recorded 400s, the SDK's request types, public reports, the vendor's notes on models from Opus 4.6 on and on the
+API version 2026-10-21.
 """
 
 import re
@@ -10,6 +11,8 @@ from simulator.formats.base import RefusedError
 from simulator.rules import names
 from simulator.signatures import verdict
 
+LATEST = "2026-10-21"
+VERSIONS = ("2023-06-01", LATEST)
 _FIELDS = names(
     "cache_control container context_management diagnostics inference_geo max_tokens mcp_servers messages metadata model "
     "output_config service_tier speed stop_sequences stream system temperature thinking tool_choice tools top_k top_p "
@@ -26,8 +29,8 @@ _NO_SAMPLING = re.compile(r"claude-(opus-4-[7-9]|opus-[5-9]|sonnet-[5-9]|haiku-[
 _NO_PREFILL = re.compile(r"claude-(opus-4-[6-9]|sonnet-4-[6-9]|opus-[5-9]|sonnet-[5-9]|haiku-[5-9]|fable-)")
 
 
-def check(body: dict[str, Any]) -> None:
-    """Raise `RefusedError` for what the endpoint refuses."""
+def check(body: dict[str, Any], version: str) -> None:
+    """Raise `RefusedError` for what the endpoint refuses under an API version."""
     for name in body:
         if name not in _FIELDS:
             _refuse(f"{name}: Extra inputs are not permitted")
@@ -39,7 +42,23 @@ def check(body: dict[str, Any]) -> None:
     _check_messages(body)
     _check_system(body.get("system"))
     _check_tools(body)
+    if version == LATEST:
+        _check_latest(body)
     _check_sampling(body)
+
+
+def _check_latest(body: dict[str, Any]) -> None:
+    """What is refused from 2026-10-21 on, whatever the model."""
+    for name in ("temperature", "top_p", "top_k"):
+        if name in body:
+            _refuse(f"{name}: Extra inputs are not permitted")
+    for index, message in enumerate(body["messages"]):
+        for number, block in enumerate(message["content"] if isinstance(message["content"], list) else ()):
+            where = f"messages.{index}.content.{number}"
+            if message["role"] == "assistant" and block["type"] == "document":
+                _refuse(f"{where}: `document` blocks are not permitted in `assistant` messages")
+            if message["role"] == "user" and block["type"] == "text" and block.get("citations"):
+                _refuse(f"{where}: `citations` are not permitted on `text` blocks in `user` messages")
 
 
 def _check_messages(body: dict[str, Any]) -> None:
@@ -76,7 +95,7 @@ def _check_message(message: Any, index: int, before: str, *, last: bool) -> None
         _refuse(f"messages.{index}: all messages must have non-empty content except for the optional final assistant message")
     if isinstance(content, list):
         for number, block in enumerate(content):
-            _check_block(block, f"messages.{index}.content.{number}")
+            _check_block(block, f"messages.{index}.content.{number}", role)
     elif not isinstance(content, str):
         _refuse(f"messages.{index}.content: Input should be a valid string or list")
     elif not content.strip() and not may_be_empty:
@@ -98,13 +117,13 @@ def _check_role(role: Any, index: int, before: str) -> None:
         _refuse(f'messages: roles must alternate between "user" and "assistant", but found multiple "{role}" roles in a row')
 
 
-def _check_block(block: Any, where: str) -> None:
+def _check_block(block: Any, where: str, role: str) -> None:
     kind = block.get("type") if isinstance(block, dict) else None
     if kind not in BLOCKS:
         known = ", ".join(f"'{name}'" for name in sorted(BLOCKS))
         _refuse(f"{where}: Input tag '{kind}' found using 'type' does not match any of the expected tags: {known}")
     if kind == "text":
-        _check_text(block.get("text"), where)
+        _check_text(block.get("text"), where, role)
     elif kind == "tool_use":
         _check_tool_use(block, where)
     elif kind == "thinking":
@@ -131,12 +150,13 @@ def _check_thinking(block: dict[str, Any], where: str) -> None:
         _refuse(f"{where}: Invalid `signature` in `thinking` block")
 
 
-def _check_text(text: Any, where: str) -> None:
+def _check_text(text: Any, where: str, role: str) -> None:
     if not isinstance(text, str):
         _refuse(f"{where}.text.text: Field required")
     if not text:
         _refuse("messages: text content blocks must be non-empty")
-    if not text.strip():
+    # A recorded request shows that an assistant's blank text is taken.
+    if not text.strip() and role == "user":
         _refuse("messages: text content blocks must contain non-whitespace text")
 
 
