@@ -53,7 +53,7 @@ class _Outcome:
 
 
 class Journal:
-    """Every method is called on the event loop that opened it.
+    """Every method is called on the event loop that opened it. `left` counts, by conversation, the turns found at the start.
 
     `JournalFull` says that no new turn may begin: the journal is over its bound, or, as `JournalBroken`, its disk fails.
     """
@@ -73,6 +73,7 @@ class Journal:
         self._last_id = 0
         self._fresh: dict[int, tuple[Reply, int]] = {}
         self._gathering: asyncio.TimerHandle | None = None
+        self.left: Counter[str] = Counter()
         self.ok = True
 
     @classmethod
@@ -85,7 +86,7 @@ class Journal:
         journal = cls(JournalFile(directory, name, sync), max_bytes)
         journal._thread.start()
         try:
-            journal._totals = await journal._ask(journal._file.open)
+            journal.left = await journal._ask(journal._file.open)
         except BaseException:
             journal._end_thread()
             raise
@@ -175,10 +176,6 @@ class Journal:
     async def refuse(self, waiting: Sequence[Waiting]) -> None:
         """The database will not have them: keep them apart until the next start. Raises `JournalBroken`."""
         await self._ask(lambda: self._file.refuse([row.seq for row in waiting]))
-
-    async def waiting(self) -> Counter[str]:
-        """How many turns wait, by conversation. Raises `JournalBroken`."""
-        return await self._ask(self._file.waiting)
 
     async def adopt(self) -> Counter[str] | None:
         """Move a slice of what dead processes left in the folder into the spool; None when there is no more.

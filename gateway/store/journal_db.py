@@ -1,5 +1,6 @@
 """A connection to one journal file that survives the file: damaged, it is set aside and a fresh one filled from it."""
 
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from gateway.store import journal_disk as disk
 from gateway.store.journal_disk import DamageError, JournalBroken
 
 T = TypeVar("T")
+log = logging.getLogger("gateway.store.journal")
 Sync = Callable[[int], None]
 
 # SQLite's own limit of variables was once 999.
@@ -99,10 +101,13 @@ class JournalDb:
         self._sync(self._log_fd)
 
     def shrink(self, pages: int) -> None:
-        """Give the disk back what a file larger than `pages` no longer uses."""
-        if self.execute("PRAGMA page_count").fetchone()[0] > pages:
-            self.execute("VACUUM")
-            self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        """Give the disk back what a file larger than `pages` no longer uses, if that can be done."""
+        try:
+            if self.execute("PRAGMA page_count").fetchone()[0] > pages:
+                self.execute("VACUUM")
+                self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error:
+            log.exception("the journal %s cannot be made smaller", self.path)
 
     def close(self) -> None:
         """Close the file, which moves what the log holds into it."""

@@ -95,21 +95,24 @@ class JournalFile:
         """What the file holds after the last transaction."""
         return Totals(self._running_bytes + self._ended_bytes, self._spooled, self._refused)
 
-    def open(self) -> Totals:
-        """Lock and open the file; turns that a dead process left running become interrupted ones."""
+    def open(self) -> Counter[str]:
+        """Lock and open the file; turns that a dead process left running become interrupted ones.
+
+        Returns how many turns wait, by conversation.
+        """
         disk.prepare(self._directory)
         self._lock = FileLock.wait(self._db.path, _LOCK_PATIENCE_S)
         if self._lock is None:
             raise JournalBroken(f"the journal {self._db.path} is in use by another process")
         try:
             self._db.open()
-            self._db.attempt(self._end_running)
+            left = self._db.attempt(self._end_running)
         except JournalBroken:
             self._db.close()
             self._lock.release()
             raise
         self._opened = True
-        return self.totals
+        return left
 
     def write(self, writes: Writes) -> None:
         """Commit; with an end in it, fsynced."""
@@ -126,11 +129,6 @@ class JournalFile:
     def refuse(self, seqs: Sequence[int]) -> None:
         """The database will not have them: keep them apart, where they block nothing."""
         self._db.attempt(lambda: self._refuse(seqs))
-
-    def waiting(self) -> Counter[str]:
-        """How many turns wait, by conversation."""
-        query = "SELECT conversation_id, count(*) FROM spool GROUP BY conversation_id"
-        return self._db.attempt(lambda: Counter(dict(self._db.execute(query))))
 
     def adopt(self) -> Counter[str] | None:
         """Take over a slice of what dead processes left in the folder; None when nothing is left.
@@ -254,7 +252,7 @@ class JournalFile:
         self._spooled -= len(seqs)
         self._refused += len(seqs)
 
-    def _end_running(self) -> None:
+    def _end_running(self) -> Counter[str]:
         with self._db.transaction():
             self._db.execute(_TAKE_BACK_REFUSED)  # another version of the server may get them through
             self._db.execute("DELETE FROM refused")
@@ -263,6 +261,7 @@ class JournalFile:
             self._db.execute("DELETE FROM running")
             self._db.execute("DELETE FROM progress")
         self._count()
+        return Counter(dict(self._db.execute("SELECT conversation_id, count(*) FROM spool GROUP BY conversation_id")))
 
     def _refill(self, aside: Path) -> None:
         """Take what can be read of a damaged file; turns that run here go on running."""
