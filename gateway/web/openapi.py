@@ -13,8 +13,11 @@ from pydantic_core import core_schema
 
 from gateway import __version__
 from gateway.core.errors import KINDS, ErrorCode
+from gateway.core.jsontext import dumps_text
 from gateway.web import examples, schemas
-from gateway.web.operations import OPERATIONS, SSE, TAGS, Answer, Operation
+from gateway.web.operation import HEADERS, JSON, PARAMETERS, SSE, Answer, Operation
+from gateway.web.operations import OPERATIONS, TAGS
+from gateway.wire.frames import END, RETRY_MS
 
 PROBLEM_JSON: Final = "application/problem+json"
 _ABOUT: Final = """A chat gateway between an app and OpenAI, Anthropic, Groq and Google Gemini: one request format, one stream
@@ -35,67 +38,21 @@ _STREAM_EVENTS: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
     "failed": (schemas.StreamFailure, "The last event of a failed or interrupted turn."),
 }
 
-_KEY: Final = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "Names the turn: the same caller repeating it within 24 hours gets the same turn, joined or replayed.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
-    "example": "9b6e1f3c-question-17",
-}
-PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
-    "Idempotency-Key": _KEY,
-    "Idempotency-Key!": _KEY | {"required": True},
-    "Last-Event-ID": {
-        "name": "Last-Event-ID",
-        "in": "header",
-        "description": "The id of the last event the client has: the stream goes on behind it.",
-        "schema": {"type": "string"},
-        "example": examples.EVENT_ID,
-    },
-    "turn_id": {
-        "name": "turn_id",
-        "in": "path",
-        "required": True,
-        "description": "As in X-Turn-Id, the event `start` and the reply.",
-        "schema": {"type": "string"},
-        "example": examples.TURN_ID,
-    },
-    "conversation_id": {
-        "name": "conversation_id",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string", "minLength": 1},
-        "example": examples.CONVERSATION_ID,
-    },
-}
-
-HEADERS: Final[Mapping[str, dict[str, Any]]] = {
-    "X-Request-Id": {
-        "description": "The request's id: the one it was sent with (1 to 128 of `A-Za-z0-9._:-`), or a new one.",
-        "required": True,
-        "schema": {"type": "string"},
-    },
-    "X-Turn-Id": {"description": "The turn's id.", "schema": {"type": "string"}},
-    "Retry-After": {
-        "description": "Seconds after which the same request may succeed.",
-        "schema": {"type": "integer", "minimum": 1},
-    },
-    "RateLimit-Limit": {"description": "Requests allowed in the window.", "schema": {"type": "integer"}},
-    "RateLimit-Remaining": {"description": "Requests left in the window.", "schema": {"type": "integer"}},
-    "RateLimit-Reset": {"description": "Seconds until the window is new.", "schema": {"type": "integer"}},
-}
 _RATE_HEADERS: Final = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 
 
-class _Schemas(GenerateJsonSchema):
-    """Schemas without a title on every field."""
+class _Incoming(GenerateJsonSchema):
+    """Without a title on every field, nor a default for what may be left out."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"]) if schema.get("default", ...) is None else super().default_schema(schema)
 
-class _OutgoingSchemas(_Schemas):
-    """A default of None stands for what may be left out; it is never null."""
+
+class _NeverNull(_Incoming):
+    """A default of None stands for what is left out; it is never null."""
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         inner = schema["schema"]
@@ -148,7 +105,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         found["parameters"] = parameters
     if operation.body is not None:
         content = {"schema": _ref(operation.body), "examples": operation.body_examples or {}}
-        found["requestBody"] = {"required": True, "content": {"application/json": content}}
+        found["requestBody"] = {"required": True, "content": {JSON: content}}
     return found
 
 
@@ -158,7 +115,7 @@ def _answer(answer: Answer, *, limited: bool) -> dict[str, Any]:
     if answer.media == SSE:
         found["content"] = {SSE: _event_stream()}
     elif answer.media is not None:
-        kind = "object" if answer.media == "application/json" else "string"
+        kind = "object" if answer.media == JSON else "string"
         found["content"] = {answer.media: {"schema": {"type": kind} if answer.schema is None else _ref(answer.schema)}}
     return found
 
@@ -173,6 +130,8 @@ def _problems(codes: Iterable[ErrorCode], *, limited: bool) -> dict[str, Any]:
 
 def _problem(codes: list[ErrorCode], *, limited: bool) -> dict[str, Any]:
     names = ["X-Request-Id"]
+    if "unauthenticated" in codes:
+        names.append("WWW-Authenticate")
     if any(KINDS[code].status in (429, 503) for code in codes):
         names.append("Retry-After")
     if limited and any(KINDS[code].status == 429 for code in codes):
@@ -206,11 +165,12 @@ def _event_stream() -> dict[str, Any]:
 
 
 def _stream_text(*names: str) -> str:
-    from gateway.core.jsontext import dumps_text
-
-    places = {"start": "0", "done": "end", "failed": "end"}
+    heads = {
+        "start": f"retry: {RETRY_MS}\nid: {examples.TURN_ID}.0",
+        "done": f"retry: 0\nid: {examples.TURN_ID}.{END}",
+    }
     return "".join(
-        f"id: {examples.TURN_ID}.{places.get(name, '27')}\nevent: {name}\ndata: {dumps_text(examples.EVENTS[name])}\n\n"
+        f"{heads.get(name, f'id: {examples.EVENT_ID}')}\nevent: {name}\ndata: {dumps_text(examples.EVENTS[name])}\n\n"
         for name in names
     )
 
@@ -220,7 +180,7 @@ def _headers(names: Iterable[str]) -> dict[str, Any]:
 
 
 def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
-    properties = model.model_json_schema(schema_generator=_OutgoingSchemas)["properties"]
+    properties = model.model_json_schema(schema_generator=_NeverNull)["properties"]
     return [
         {"name": name, "in": "query", "schema": schema}
         | ({"description": text} if (text := schema.pop("description", "")) else {})
@@ -236,8 +196,8 @@ def _component_schemas() -> dict[str, Any]:
     bodies = {operation.body for operation in OPERATIONS if operation.body is not None}
     answers = {answer.schema for operation in OPERATIONS for answer in operation.answers if answer.schema is not None}
     answers |= {model for model, _ in _STREAM_EVENTS.values()} | {schemas.Problem}
-    incoming = _definitions(bodies, _Schemas)
-    outgoing = _definitions(answers, _OutgoingSchemas)
+    incoming = _definitions(bodies, _Incoming)
+    outgoing = _definitions(answers, _NeverNull)
     for schema in outgoing.values():
         # Tests hold answers to exactly these fields; clients must bear new ones.
         schema.pop("additionalProperties", None)

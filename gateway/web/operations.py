@@ -1,50 +1,12 @@
 """Every operation of the server, as data: what it takes, what it answers, how it fails."""
 
-from dataclasses import dataclass
-from typing import Any, Final, Literal
-
-from pydantic import BaseModel
+from typing import Final
 
 from gateway.core.errors import ErrorCode
 from gateway.web import examples, schemas
 from gateway.web.chat_body import ChatBody
 from gateway.web.conversations import ListQuery
-
-JSON: Final = "application/json"
-SSE: Final = "text/event-stream"
-HTML: Final = "text/html"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A good answer. `headers` are names of `openapi.HEADERS`."""
-
-    status: int
-    description: str
-    schema: type[BaseModel] | None = None
-    media: str | None = JSON
-    headers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One method of one path. `parameters` are names of `openapi.PARAMETERS`; `limited`: rate limits apply."""
-
-    method: Literal["get", "post", "delete"]
-    path: str
-    id: str
-    tag: str
-    summary: str
-    description: str
-    answers: tuple[Answer, ...]
-    errors: tuple[ErrorCode, ...] = ()
-    parameters: tuple[str, ...] = ()
-    query: type[BaseModel] | None = None
-    body: type[BaseModel] | None = None
-    body_examples: dict[str, dict[str, Any]] | None = None
-    public: bool = False
-    limited: bool = False
-
+from gateway.web.operation import HTML, SSE, Answer, Operation
 
 TAGS: Final = {
     "chat": "Questions and their replies. A reply goes on being written, and is kept, whether or not anybody is reading it.",

@@ -1,0 +1,97 @@
+"""What an operation of the server is, and the parameters and headers that operations share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel
+
+from gateway.core.errors import ErrorCode
+from gateway.web import examples
+
+JSON: Final = "application/json"
+SSE: Final = "text/event-stream"
+HTML: Final = "text/html"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A good answer. `headers` are names of `HEADERS`."""
+
+    status: int
+    description: str
+    schema: type[BaseModel] | None = None
+    media: str | None = JSON
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path. `parameters` are names of `PARAMETERS`; `limited`: rate limits apply."""
+
+    method: Literal["get", "post", "delete"]
+    path: str
+    id: str
+    tag: str
+    summary: str
+    description: str
+    answers: tuple[Answer, ...]
+    errors: tuple[ErrorCode, ...] = ()
+    parameters: tuple[str, ...] = ()
+    query: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    body_examples: dict[str, dict[str, Any]] | None = None
+    public: bool = False
+    limited: bool = False
+
+
+_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Names the turn: the same caller repeating it within 24 hours gets the same turn, joined or replayed.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
+    "example": "9b6e1f3c-question-17",
+}
+PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
+    "Idempotency-Key": _KEY,
+    "Idempotency-Key!": _KEY | {"required": True},
+    "Last-Event-ID": {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "The id of the last event the client has: the stream goes on behind it.",
+        "schema": {"type": "string"},
+        "example": examples.EVENT_ID,
+    },
+    "turn_id": {
+        "name": "turn_id",
+        "in": "path",
+        "required": True,
+        "description": "As in X-Turn-Id, the event `start` and the reply.",
+        "schema": {"type": "string"},
+        "example": examples.TURN_ID,
+    },
+    "conversation_id": {
+        "name": "conversation_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
+        "example": examples.CONVERSATION_ID,
+    },
+}
+
+HEADERS: Final[Mapping[str, dict[str, Any]]] = {
+    "X-Request-Id": {
+        "description": "The request's id: the one it was sent with (1 to 128 of `A-Za-z0-9._:-`), or a new one.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "X-Turn-Id": {"description": "The turn's id.", "schema": {"type": "string"}},
+    "WWW-Authenticate": {"description": "How to show who asks (RFC 9110).", "schema": {"type": "string"}},
+    "Retry-After": {
+        "description": "Seconds after which the same request may succeed.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "RateLimit-Limit": {"description": "Requests allowed in the window.", "schema": {"type": "integer"}},
+    "RateLimit-Remaining": {"description": "Requests left in the window.", "schema": {"type": "integer"}},
+    "RateLimit-Reset": {"description": "Seconds until the window is new.", "schema": {"type": "integer"}},
+}
