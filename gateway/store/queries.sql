@@ -72,8 +72,9 @@ LIMIT 100;
 
 -- name: turn
 SELECT
-    m.id, m.conversation_id, m.content, m.status, m.caller, m.follow_up,
-    m.provider, m.model, m.requested_provider, m.requested_model, m.finish_reason,
+    m.id, m.turn_id, m.conversation_id, m.content, m.status, m.caller, m.follow_up,
+    coalesce(m.requested_provider, m.provider) AS asked_provider, coalesce(m.requested_model, m.model) AS asked_model,
+    m.provider, m.model, m.finish_reason,
     m.started_ms, m.first_output_ms, m.ended_ms,
     m.input_tokens, m.output_tokens, m.cached_tokens, m.reasoning_tokens, m.cache_write_tokens, m.cost_usd,
     m.thoughts, m.sources, m.error, m.attempts, m.tool_results, m.state, m.layout,

@@ -1,0 +1,90 @@
+"""A real PostgreSQL for every test that asks for one: one server a run, a database of its own for each test."""
+
+import asyncio
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+from tests.running import gateway, simulator, start_gateway
+
+from gateway.store.dsn import parse_dsn
+from gateway.store.embedded import EmbeddedPostgres
+from gateway.store.migrate import migrate
+from gateway.store.postgres import PostgresStore
+
+__all__ = ["gateway", "simulator", "start_gateway"]
+
+# What is lost with the machine need not survive in tests.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+TEMPLATE = "gateway_template"
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The address of a server's own database; `database_url` is what tests of the log want."""
+    home = Path(tempfile.mkdtemp(prefix="gw-", dir="/tmp"))
+    home.chmod(0o755)
+    server = EmbeddedPostgres(home, FAST)
+    try:
+        url = server.start()
+        asyncio.run(_make_template(url))
+        yield url
+    finally:
+        server.stop()
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+async def database_url(postgres_url: str) -> AsyncIterator[str]:
+    """A database with the schema, and nothing in it."""
+    async with new_database(postgres_url, TEMPLATE) as url:
+        yield url
+
+
+@pytest.fixture
+async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """A database with nothing in it at all."""
+    async with new_database(postgres_url, "template0") as url:
+        yield url
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[PostgresStore]:
+    """The log in a database of the test's own."""
+    opened = PostgresStore(parse_dsn(database_url))
+    yield opened
+    await opened.close()
+
+
+@asynccontextmanager
+async def new_database(postgres_url: str, template: str) -> AsyncIterator[str]:
+    """A database copied from another, gone at the end whoever is still connected."""
+    name = f"test_{uuid.uuid4().hex}"
+    await _administer(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    try:
+        yield renamed(postgres_url, name)
+    finally:
+        await _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def renamed(url: str, database: str) -> str:
+    """The address of another database of the same server."""
+    return url.replace("@/postgres?", f"@/{database}?")
+
+
+async def _make_template(url: str) -> None:
+    await _administer(url, f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")
+    await migrate(parse_dsn(renamed(url, TEMPLATE)))
+
+
+async def _administer(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
