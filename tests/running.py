@@ -1,0 +1,144 @@
+"""A whole gateway for a test: real HTTP, a real PostgreSQL, and a simulator in the place of the providers."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from aiohttp.test_utils import TestServer
+from httpx_sse import EventSource, ServerSentEvent
+
+from gateway.app import build
+from gateway.settings import load
+from simulator import Settings as SimulatorSettings
+from simulator import Simulator, parse_text, start_simulator
+
+RECORDINGS = Path(__file__).parent / "fixtures"
+PROVIDERS = ("openai", "anthropic", "groq", "google")
+
+Start = Callable[..., Awaitable["Gateway"]]
+
+
+@dataclass(slots=True)
+class Gateway:
+    """A running gateway as its clients and operators see it."""
+
+    url: str
+    client: httpx.AsyncClient
+    simulator: Simulator
+    database_url: str
+    _server: TestServer
+
+    async def ask(self, body: dict[str, Any], **headers: str) -> dict[str, Any]:
+        """POST /chat; the reply, which must be a good one."""
+        answer = await self.client.post("/chat", json=body, headers=_spelled(headers))
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    @asynccontextmanager
+    async def streaming(
+        self, body: dict[str, Any] | None = None, *, turn_id: str | None = None, **headers: str
+    ) -> AsyncIterator[EventSource]:
+        """POST /chat/stream with a body, or GET /chat/stream/{turn_id}; status and events as they come."""
+        method, path = ("POST", "/chat/stream") if turn_id is None else ("GET", f"/chat/stream/{turn_id}")
+        async with self.client.stream(method, path, json=body, headers=_spelled(headers)) as answer:
+            yield EventSource(answer)
+
+    async def events(
+        self, body: dict[str, Any] | None = None, *, turn_id: str | None = None, **headers: str
+    ) -> list[ServerSentEvent]:
+        """All events of a stream, which must be one."""
+        async with self.streaming(body, turn_id=turn_id, **headers) as source:
+            if source.response.status_code != 200:
+                raise AssertionError(f"{source.response.status_code}: {await source.response.aread()!r}")
+            return [event async for event in source.aiter_sse()]
+
+    async def rows(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
+        """What stands in PostgreSQL."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return [dict(row) for row in await connection.fetch(statement, *arguments)]
+        finally:
+            await connection.close()
+
+    async def close(self) -> None:
+        """Shut the gateway down; a second one may be started on the same database and data folder afterwards."""
+        await self.client.aclose()
+        await self._server.close()
+
+
+@dataclass(slots=True)
+class Told:
+    """A stream read to its end."""
+
+    events: list[ServerSentEvent]
+    _data: list[dict[str, Any]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._data = [json.loads(event.data) for event in self.events]
+
+    @property
+    def names(self) -> list[str]:
+        return [event.event for event in self.events]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The data of the terminal event."""
+        return self._data[-1]
+
+    def data(self, name: str) -> list[dict[str, Any]]:
+        """The data of all events of one name, in order."""
+        return [data for event, data in zip(self.events, self._data, strict=True) if event.event == name]
+
+    def text(self, name: str = "token") -> str:
+        """The texts of all events of one name, joined."""
+        return "".join(data["text"] for data in self.data(name))
+
+
+def _spelled(headers: dict[str, str]) -> dict[str, str]:
+    """`last_event_id="…"` as the header Last-Event-ID."""
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    """Four providers that answer at once, and know the project's recordings."""
+    running = await start_simulator(settings=SimulatorSettings(script=parse_text("gap_ms=0"), fixtures=(RECORDINGS,)))
+    yield running
+    await running.close()
+
+
+@pytest.fixture
+async def start_gateway(simulator: Simulator, database_url: str, tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts gateways on one database; keyword arguments are settings by their environment names."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**environ: str) -> Gateway:
+            gateway = await _start(simulator, database_url, tmp_path / "data", environ)
+            stack.push_async_callback(gateway.close)
+            return gateway
+
+        yield start
+
+
+@pytest.fixture
+async def gateway(start_gateway: Start) -> Gateway:
+    """A gateway in open mode with a key for each provider."""
+    return await start_gateway()
+
+
+async def _start(simulator: Simulator, database_url: str, data_dir: Path, environ: dict[str, str]) -> Gateway:
+    base = simulator.base_url
+    given = {f"{name.upper()}_API_KEY": "test-key" for name in PROVIDERS}
+    given |= {f"{name.upper()}_BASE_URL": base + ("/v1" if name == "openai" else "") for name in PROVIDERS}
+    settings = load(given | {"DATA_DIR": str(data_dir)} | environ, env_file=None)
+    server = TestServer(build(settings, database_url))
+    await server.start_server(access_log=None)
+    url = f"http://127.0.0.1:{server.port}"
+    return Gateway(url, httpx.AsyncClient(base_url=url, timeout=30, trust_env=False), simulator, database_url, server)
