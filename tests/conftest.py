@@ -10,12 +10,12 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from tests.running import gateway, simulator, start_gateway
 
 from gateway.store.dsn import parse_dsn
 from gateway.store.embedded import EmbeddedPostgres
 from gateway.store.migrate import migrate
 from gateway.store.postgres import PostgresStore
+from tests.running import gateway, simulator, start_gateway
 
 __all__ = ["gateway", "simulator", "start_gateway"]
 
