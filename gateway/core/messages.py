@@ -105,7 +105,11 @@ class ToolChoice:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One request to a model. `messages` ends with a user message or tool results; call ids are unique within it."""
+    """One request to a model.
+
+    `messages` ends with a user message or tool results, or with the beginning of the answer for a model that goes on from
+    such; call ids are unique within it.
+    """
 
     messages: tuple[Message, ...]
     system: str | None = None

@@ -112,7 +112,8 @@ def _messages(prompt: Prompt, route: Route) -> list[dict[str, Any]]:
                 _add(turns, "user", [_result(result, wire_ids) for result in results])
             case _:
                 assert_never(message)
-    if not turns or turns[-1]["role"] != "user":
+    begun = isinstance(prompt.messages[-1], AssistantMessage) and traits("anthropic", route.model).prefill
+    if not turns or (turns[-1]["role"] != "user" and not begun):
         raise GatewayError("provider_rejected", "The message is empty.")
     if turns[0]["role"] != "user":
         turns.insert(0, {"role": "user", "content": [{"type": "text", "text": OPENING}]})

@@ -53,9 +53,13 @@ class Provider:
     `encode(prompt, route, stream)` builds the call; `decoder()` reads a streamed reply, `decode_reply(body)` a whole one as
     the same events, the last of them terminal; `decode_error(status, headers, body)` reads a reply whose HTTP status is not
     2xx (header names in lower case). `decode_reply` and `decode_error` never raise, whatever the bytes.
+    `limits(headers)` tells from the head of a good reply in how many seconds a used-up limit of the key is reset (None: none
+    is used up); `prefill(model)` whether the model goes on from an assistant message at the end of the prompt.
     """
 
     encode: Callable[[Prompt, Route, bool], UpstreamRequest]
     decoder: Callable[[], Decoder]
     decode_reply: Callable[[bytes], list[Event]]
     decode_error: Callable[[int, Mapping[str, str], bytes], UpstreamError]
+    limits: Callable[[Mapping[str, str]], float | None] = lambda _: None
+    prefill: Callable[[str], bool] = lambda _: False

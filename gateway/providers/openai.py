@@ -3,6 +3,7 @@
 from functools import partial
 
 from gateway.providers.base import Provider
+from gateway.providers.limits import chat_limits
 from gateway.providers.openai_decode import ChatDecoder, decode_reply
 from gateway.providers.openai_encode import encode
 from gateway.providers.openai_errors import decode_error
@@ -10,7 +11,13 @@ from gateway.providers.openai_errors import decode_error
 
 def chat_completions(path: str) -> Provider:
     """Return a provider that speaks this format at `path` behind its base URL. What differs by model is in `models`."""
-    return Provider(encode=partial(encode, path), decoder=ChatDecoder, decode_reply=decode_reply, decode_error=decode_error)
+    return Provider(
+        encode=partial(encode, path),
+        decoder=ChatDecoder,
+        decode_reply=decode_reply,
+        decode_error=decode_error,
+        limits=chat_limits,
+    )
 
 
 PROVIDER = chat_completions("/chat/completions")
