@@ -5,6 +5,7 @@ that the client, the log and the provider all see the same string.
 """
 
 import json
+import math
 import re
 from typing import Any, TypeGuard
 
@@ -44,7 +45,7 @@ def _loads_leniently(data: bytes | str) -> Any:
     """orjson refuses lone surrogates; the standard library reads them."""
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        return clean_value(json.loads(text, parse_int=_number, parse_constant=_no_constant))
+        return clean_value(json.loads(text, parse_int=_integer, parse_float=_float, parse_constant=_no_constant))
     except RecursionError:
         raise ValueError("JSON is nested too deeply") from None
 
@@ -65,10 +66,17 @@ def fits(value: Any) -> bool:
     return True
 
 
-def _number(digits: str) -> int | float:
+def _integer(digits: str) -> int | float:
     """Integers beyond 64 bits become floats, as orjson reads them; it could not write them again."""
-    value = int(digits) if len(digits) < 30 else float(digits)
+    value = int(digits) if len(digits) < 30 else _float(digits)
     return value if -(2**63) <= value < 2**64 else float(value)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError("a number is too large")
+    return value
 
 
 def _no_constant(name: str) -> Any:
