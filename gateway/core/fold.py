@@ -6,14 +6,14 @@ from typing import Any, assert_never
 
 from gateway.core import events as ev
 from gateway.core.ids import new_call_id
-from gateway.core.jsontext import fits, is_object, loads
+from gateway.core.jsontext import dumps, fits, is_object, loads
 from gateway.core.messages import ToolCall
-from gateway.core.tape import Run, Tape
+from gateway.core.tape import Run, RunKind, Tape
 from gateway.core.turn import Reply, Thought
 
 
 class Fold:
-    """Folds the events of one turn onto a tape. `clock` gives Unix seconds; `size` counts UTF-8 bytes of text so far."""
+    """Folds the events of one turn onto a tape. `clock` gives Unix seconds; `size` counts the UTF-8 bytes of what has come."""
 
     __slots__ = ("_call_ids", "_clock", "_seen_sources", "size", "state", "tape", "terminal", "usage")
 
@@ -74,10 +74,10 @@ class Fold:
             state=self.state,
         )
 
-    def _write(self, kind: Any, text: str) -> None:
-        if text:
+    def _write(self, kind: RunKind, text: str) -> None:
+        if not self.tape.extend(kind, text):
             self.tape.write(kind, text, int(self._clock() * 1000))
-            self.size += len(text) if text.isascii() else len(text.encode())
+        self.size += _bytes(text)
 
     def _call(self, event: ev.ToolCalled) -> None:
         call_id = event.id
@@ -86,13 +86,14 @@ class Fold:
         self._call_ids.add(call_id)
         arguments, raw = parse_arguments(event.arguments)
         self.tape.mark(ToolCall(call_id, event.name, arguments, raw))
-        self.size += len(event.arguments)
+        self.size += _bytes(event.arguments) if isinstance(event.arguments, str) else len(dumps(arguments))
 
     def _source(self, source: ev.SourceFound) -> None:
         key = (source.type, source.title, source.url)
         if key not in self._seen_sources:
             self._seen_sources.add(key)
             self.tape.mark(replace(source, id=str(len(self._seen_sources))))
+            self.size += sum(_bytes(text) for text in (source.title, source.url, source.snippet, source.description) if text)
 
     def _thoughts(self) -> tuple[Thought, ...]:
         found: list[tuple[Run, list[str]]] = []
@@ -108,6 +109,10 @@ class Fold:
             return None
         # Providers end a reply that calls tools with a plain "stop" often enough: forced calls, Gemini always.
         return "tool_calls" if called and self.terminal.reason == "stop" else self.terminal.reason
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def parse_arguments(arguments: str | dict[str, Any]) -> tuple[dict[str, Any], str | None]:

@@ -4,17 +4,18 @@ A position on the tape is one integer: every character of a run and every other 
 so a reader can go on from any event, in memory or from the stored turn, without the gateway keeping single events.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from io import StringIO
+from typing import Final, Literal
 
 from gateway.core.events import Rerouted, SourceFound
 from gateway.core.messages import ToolCall
 
 RunKind = Literal["text", "thought"]
-_COMPACT_AT = 128
-_MARKS = {ToolCall: "c", SourceFound: "s", Rerouted: "x"}
-_RUN_MARKS: dict[RunKind, str] = {"text": "t", "thought": "r"}
+_MARKS: Final = {ToolCall: "c", SourceFound: "s", Rerouted: "x"}
+_RUN_MARKS: Final[dict[RunKind, str]] = {"text": "t", "thought": "r"}
 
 Item = ToolCall | SourceFound | Rerouted
 
@@ -28,79 +29,89 @@ class Stretch:
 
 
 class Run:
-    """Consecutive text of one kind, kept as the pieces it came in; `started_ms` is when it began (Unix milliseconds)."""
+    """Consecutive text of one kind; `length` is in characters, `started_ms` when it began (Unix milliseconds)."""
 
-    __slots__ = ("kind", "length", "pieces", "started_ms")
+    __slots__ = ("_written", "kind", "length", "started_ms")
 
     def __init__(self, kind: RunKind, text: str, started_ms: int) -> None:
         self.kind: RunKind = kind
-        self.pieces = [text]
         self.length = len(text)
         self.started_ms = started_ms
+        # The only text in the standard library that grows and is read from any character on without being copied whole.
+        self._written = StringIO()
+        self._written.write(text)
 
     def append(self, text: str) -> None:
-        self.pieces.append(text)
+        """Write text behind what is there."""
+        self._written.write(text)
         self.length += len(text)
-        if len(self.pieces) > _COMPACT_AT:
-            self.pieces = ["".join(self.pieces)]
 
     def text(self) -> str:
         """The whole run."""
-        if len(self.pieces) > 1:
-            self.pieces = ["".join(self.pieces)]
-        return self.pieces[0]
+        return self._written.getvalue()
 
-    def tail(self, offset: int) -> str:
-        """The run from character `offset` on, without joining what lies before it."""
-        wanted = self.length - offset
-        taken: list[str] = []
-        for piece in reversed(self.pieces):
-            if wanted <= len(piece):
-                taken.append(piece[len(piece) - wanted :])
-                break
-            taken.append(piece)
-            wanted -= len(piece)
-        taken.reverse()
-        return "".join(taken)
+    def slice(self, offset: int, limit: int) -> str:
+        """At most `limit` characters from `offset` on."""
+        self._written.seek(offset)
+        piece = self._written.read(limit)
+        self._written.seek(self.length)
+        return piece
 
 
 class Tape:
     """Append-only; `end` is the position behind the last item."""
 
-    __slots__ = ("end", "segments")
+    __slots__ = ("_open", "end", "segments")
 
     def __init__(self) -> None:
         self.segments: list[Run | Item] = []
         self.end = 0
+        self._open: Run | None = None
+
+    def extend(self, kind: RunKind, text: str) -> bool:
+        """Append text to the last run if it is of this kind; False when a new run has to begin."""
+        run = self._open
+        if run is None or run.kind != kind:
+            return False
+        run.append(text)
+        self.end += len(text)
+        return True
 
     def write(self, kind: RunKind, text: str, now_ms: int) -> None:
-        """Append text to the last run of its kind, or begin a new run."""
-        last = self.segments[-1] if self.segments else None
-        if isinstance(last, Run) and last.kind == kind:
-            last.append(text)
-        else:
-            self.segments.append(Run(kind, text, now_ms))
-        self.end += len(text)
+        """Append text to the last run if it is of this kind, else begin a new run at `now_ms`; empty text is nothing."""
+        if text and not self.extend(kind, text):
+            self._open = Run(kind, text, now_ms)
+            self.segments.append(self._open)
+            self.end += len(text)
 
     def mark(self, item: Item) -> None:
         """Append an item that counts one."""
         self.segments.append(item)
+        self._open = None
         self.end += 1
 
-    def since(self, position: int) -> Iterator[tuple[Stretch | Item, int]]:
-        """Yield what stands behind `position`, each with the position at its end."""
+    def since(self, position: int, limit: int = sys.maxsize) -> Iterator[tuple[Stretch | Item, int]]:
+        """Yield what stands behind `position`, each with the position at its end.
+
+        Of a run at most `limit` characters are given; nothing follows one that was cut.
+        """
         start = self.end
         index = len(self.segments)
         while index and start > position:
             index -= 1
             start -= _length(self.segments[index])
+        position = max(position, start)
         for segment in self.segments[index:]:
             end = start + _length(segment)
-            if end > position:
-                if isinstance(segment, Run):
-                    yield Stretch(segment.kind, segment.tail(max(0, position - start))), end
-                else:
-                    yield segment, end
+            if isinstance(segment, Run):
+                text = segment.slice(position - start, limit)
+                position += len(text)
+                yield Stretch(segment.kind, text), position
+                if position < end:
+                    return
+            else:
+                position = end
+                yield segment, end
             start = end
 
     def runs(self, kind: RunKind) -> Iterator[Run]:
@@ -132,20 +143,20 @@ def restore(
     calls, sources.
     """
     marks = layout.split(",") if layout else []
-    if _fits(marks, len(text), len(thoughts), len(calls), len(sources)):
-        return _restore(marks, text, thoughts, calls, sources)
-    plain = [f"r{len(thoughts)}"] * bool(thoughts) + [f"t{len(text)}"] * bool(text)
-    return _restore(plain + ["c"] * len(calls) + ["s"] * len(sources), text, thoughts, calls, sources)
+    if not _fits(marks, len(text), len(thoughts), len(calls), len(sources)):
+        marks = [f"r{len(thoughts)}", f"t{len(text)}", *("c" for _ in calls), *("s" for _ in sources)]
+    return _restore(marks, text, thoughts, calls, sources)
 
 
 def _fits(marks: list[str], text: int, thoughts: int, calls: int, sources: int) -> bool:
-    try:
-        lengths = {kind: sum(int(mark[1:]) for mark in marks if mark[0] == kind) for kind in "tr"}
-    except (ValueError, IndexError):
-        return False
-    known = all(mark[0] in "tr" or mark in ("c", "s", "x") for mark in marks)
-    counts = (lengths["t"], lengths["r"], marks.count("c"), marks.count("s"))
-    return known and counts == (text, thoughts, calls, sources)
+    lengths = {"t": 0, "r": 0}
+    for mark in marks:
+        kind, length = mark[:1], mark[1:]
+        if kind in lengths and length.isdecimal():
+            lengths[kind] += int(length)
+        elif mark not in ("c", "s", "x"):
+            return False
+    return (lengths["t"], lengths["r"], marks.count("c"), marks.count("s")) == (text, thoughts, calls, sources)
 
 
 def _restore(marks: list[str], text: str, thoughts: str, calls: Sequence[ToolCall], sources: Sequence[SourceFound]) -> Tape:

@@ -58,28 +58,28 @@ def tape_frames(turn_id: str, tape: Tape, position: int, limit: int) -> tuple[by
     Stops after about `limit` characters, so that a reader who is far behind is served in bounded pieces.
     """
     frames: list[bytes] = []
-    for piece, end in tape.since(position):
+    size = 0
+    for piece, end in tape.since(position, limit):
         if isinstance(piece, Stretch):
-            taken = piece.text[:limit]
-            frames.extend(_stretch_frames(turn_id, piece.kind, taken, position))
-            position += len(taken)
-            limit -= len(taken)
-            if position < end or limit <= 0:
-                break
+            frames.extend(_stretch_frames(turn_id, piece, end))
+            size += len(piece.text)
         else:
-            frame = _item_frame(turn_id, piece, end)
-            frames.append(frame)
-            position = end
-            limit -= len(frame)
+            frames.append(_item_frame(turn_id, piece, end))
+            size += len(frames[-1])
+        position = end
+        if size >= limit:
+            break
     return b"".join(frames), position
 
 
-def _stretch_frames(turn_id: str, kind: str, text: str, position: int) -> Iterator[bytes]:
-    event = "token" if kind == "text" else "thought"
+def _stretch_frames(turn_id: str, stretch: Stretch, end: int) -> Iterator[bytes]:
+    name = b"token" if stretch.kind == "text" else b"thought"
+    text, turn = stretch.text, turn_id.encode()
+    begin = end - len(text)
     for start in range(0, len(text), MAX_STRETCH):
         part = text[start : start + MAX_STRETCH]
-        position += len(part)
-        yield b"id: %b.%d\nevent: %b\ndata: %b\n\n" % (turn_id.encode(), position, event.encode(), dumps({"text": part}))
+        place = begin + start + len(part)
+        yield b"id: %b.%d\nevent: %b\ndata: %b\n\n" % (turn, place, name, dumps({"text": part}))
 
 
 def _item_frame(turn_id: str, item: Item, end: int) -> bytes:
