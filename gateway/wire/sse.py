@@ -3,6 +3,7 @@
 It never depends on how the bytes were cut, and holds at most `max_bytes` of an unfinished frame.
 """
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 
 from gateway.core.errors import UpstreamError
@@ -24,7 +25,8 @@ class SseDecoder:
 
     def __init__(self, max_bytes: int = MAX_FRAME_BYTES) -> None:
         self._max = max_bytes
-        self._tail = b""
+        self._tail = bytearray()
+        self._after_cr = False
         self._event = ""
         self._data: list[bytes] = []
         self._size = 0
@@ -41,21 +43,21 @@ class SseDecoder:
         """Return the frames that `chunk` completes; raise `UpstreamError` when one exceeds the limit."""
         if not self._started:
             chunk = self._without_bom(chunk)
-            if not self._started:
-                return []
-        data = self._tail + chunk if self._tail else chunk
-        if b"\r" in data:
-            # A CR at the very end may be half of a CRLF: it waits for the next chunk.
-            held = data.endswith(b"\r")
-            whole = data[:-1] if held else data
-            lines = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-            self._tail = lines.pop() + (b"\r" if held else b"")
-        else:
-            lines = data.split(b"\n")
-            self._tail = lines.pop()
-        frames: list[Frame] = []
-        for line in lines:
-            self._line(line, frames)
+        if self._after_cr and chunk:
+            # A CR ended its line at once; an LF right behind it belongs to it.
+            chunk = chunk.removeprefix(b"\n")
+            self._after_cr = False
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = chunk.split(b"\n")
+        rest = lines.pop()
+        if lines and self._tail:
+            lines[0] = bytes(self._tail) + lines[0]
+            self._tail.clear()
+        # A long line in small pieces is appended to, not joined anew with each.
+        self._tail += rest
+        frames = self._frames(lines)
         if self._size + len(self._tail) > self._max:
             raise UpstreamError(
                 "provider_error", "The provider sent more than the gateway can hold.", kind="broken", retryable=True
@@ -68,40 +70,39 @@ class SseDecoder:
         The standard drops a frame without its blank line; here one whose lines are whole counts, as servers close right
         behind the last of them (Gemini does). A last line without its line break is only looked at for stray text.
         """
-        frames: list[Frame] = []
-        tail, self._tail = self._tail, b""
-        if tail.endswith(b"\r"):
-            self._line(tail[:-1], frames)
-            tail = b""
-        if self._data:
-            self._line(b"", frames)
+        tail = bytes(self._tail)
+        self._tail.clear()
+        frames = self._frames([b""])
         if tail and not tail.startswith((b"data", b"event", b"id", b"retry", b":")):
             self._keep_stray(tail)
         return frames
 
     def _without_bom(self, chunk: bytes) -> bytes:
-        data = self._tail + chunk
-        self._tail = b""
-        bom = b"\xef\xbb\xbf"
-        if len(data) < 3 and bom.startswith(data):
-            self._tail = data
+        """The first bytes without a byte order mark; nothing while they may still become one."""
+        data = bytes(self._tail) + chunk
+        self._tail.clear()
+        if len(data) < len(BOM_UTF8) and BOM_UTF8.startswith(data):
+            self._tail += data
             return b""
         self._started = True
-        return data.removeprefix(bom)
+        return data.removeprefix(BOM_UTF8)
 
-    def _line(self, line: bytes, frames: list[Frame]) -> None:
-        if line[:6] == b"data: ":
-            self._data.append(line[6:])
-            self._size += len(line)
-        elif not line:
-            if self._data:
-                data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-                frames.append(Frame(self._event, data))
-                self._data = []
-                self._size = 0
-            self._event = ""
-        else:
-            self._rare_line(line)
+    def _frames(self, lines: list[bytes]) -> list[Frame]:
+        frames: list[Frame] = []
+        for line in lines:
+            if line[:6] == b"data: ":
+                self._data.append(line[6:])
+                self._size += len(line)
+            elif line:
+                self._rare_line(line)
+            else:
+                if self._data:
+                    data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                    frames.append(Frame(self._event, data))
+                    self._data = []
+                    self._size = 0
+                self._event = ""
+        return frames
 
     def _rare_line(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
