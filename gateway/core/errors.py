@@ -62,7 +62,7 @@ KINDS: dict[ErrorCode, Kind] = {
     "provider_error": Kind(502, "The provider failed", retryable=True),
     "interrupted": Kind(503, "The reply was interrupted", retryable=True),
     "turn_elsewhere": Kind(503, "The turn runs in another process", retryable=True),
-    "log_unavailable": Kind(503, "The log cannot be read now", retryable=True),
+    "log_unavailable": Kind(503, "The log is not available now", retryable=True),
     "sign_in_unavailable": Kind(503, "Signing in is not possible now", retryable=True),
     "provider_overloaded": Kind(503, "The provider is overloaded", retryable=True),
     "provider_not_configured": Kind(503, "The provider is not configured"),

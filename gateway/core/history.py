@@ -4,17 +4,19 @@ Afterwards each call has an id that is unique in the history and exactly one res
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from gateway.core.errors import GatewayError
 from gateway.core.messages import (
     AssistantMessage,
+    ImagePart,
     Message,
     ToolCall,
     ToolResult,
     ToolResults,
     UserMessage,
 )
-from gateway.core.request import Entry
+from gateway.core.request import Entry, RawCall
 
 NO_RESULT = "No result was given for this call."
 
@@ -25,10 +27,16 @@ def system_text(system_prompt: str | None, entries: Iterable[Entry]) -> str | No
     return "\n\n".join(text for text in texts if text.strip()) or None
 
 
-def repair(entries: Sequence[Entry], earlier: Sequence[Message] = ()) -> tuple[Message, ...]:
-    """Turn entries into messages behind `earlier` ones (from the log).
+def is_blank(entry: Entry) -> bool:
+    """Whether an entry holds no image and no text but white space."""
+    return not entry.text.strip() and not any(isinstance(part, ImagePart) for part in entry.parts)
 
-    Raises `GatewayError` `invalid_request` for a tool entry that no call before it can have asked for.
+
+def repair(entries: Sequence[Entry], earlier: Sequence[Message] = ()) -> tuple[Message, ...]:
+    """Turn entries into messages behind `earlier` ones (from the log), leaving out blank ones.
+
+    Where `earlier` ends with calls, tool entries at the beginning of `entries` answer them, instead of what stands there as
+    their results. Raises `GatewayError` `invalid_request` for a tool entry that no call before it can have asked for.
     """
     repairer = _Repairer(earlier)
     for number, entry in enumerate(entries):
@@ -40,8 +48,10 @@ class _Repairer:
     def __init__(self, earlier: Sequence[Message]) -> None:
         self._messages: list[Message] = []
         self._ids: set[str] = set()
+        self._made_ids = 0
         self._calls: tuple[ToolCall, ...] = ()
         self._asked_ids: tuple[str | None, ...] = ()
+        self._known: tuple[str, ...] = ()
         self._results: list[Entry] = []
         for message in earlier:
             self._add_earlier(message)
@@ -60,7 +70,7 @@ class _Repairer:
             self._assistant(entry)
         elif entry.role == "user":
             self._settle()
-            if entry.parts:
+            if not is_blank(entry):
                 self._messages.append(UserMessage(entry.parts))
 
     def finish(self) -> tuple[Message, ...]:
@@ -68,33 +78,37 @@ class _Repairer:
         return tuple(self._messages)
 
     def _add_earlier(self, message: Message) -> None:
-        """A log that ends with open calls leaves them open, for the tool entries that follow."""
-        if isinstance(message, AssistantMessage):
-            self._settle()
-            self._ids.update(call.id for call in message.tool_calls)
-            self._calls = message.tool_calls
-            self._asked_ids = tuple(call.id for call in message.tool_calls)
-            self._messages.append(message)
-        elif isinstance(message, ToolResults):
-            self._calls = ()
-            self._messages.append(message)
-        else:
-            self._settle()
-            self._messages.append(message)
+        """Results wait with their calls until something follows: it may be better results."""
+        if isinstance(message, ToolResults):
+            known = {result.call_id: result.content for result in message.results}
+            self._known = tuple(known.get(call_id or "", NO_RESULT) for call_id in self._asked_ids)
+            return
+        self._settle()
+        if isinstance(message, AssistantMessage) and message.tool_calls:
+            message = replace(message, tool_calls=self._ask(message.tool_calls))
+        self._messages.append(message)
 
     def _assistant(self, entry: Entry) -> None:
-        calls = tuple(ToolCall(self._unique(call.id), call.name, call.arguments) for call in entry.calls)
-        self._calls = calls
-        self._asked_ids = tuple(call.id for call in entry.calls)
-        if calls or entry.text:
+        calls = self._ask(entry.calls)
+        if calls or entry.text.strip():
             self._messages.append(AssistantMessage(entry.text, calls))
 
+    def _ask(self, asked: Sequence[RawCall | ToolCall]) -> tuple[ToolCall, ...]:
+        """Open calls, under ids of their own, until they are settled."""
+        self._calls = tuple(self._renamed(call, self._unique(call.id)) for call in asked)
+        self._asked_ids = tuple(call.id for call in asked)
+        self._known = (NO_RESULT,) * len(asked)
+        return self._calls
+
+    @staticmethod
+    def _renamed(call: RawCall | ToolCall, call_id: str) -> ToolCall:
+        return replace(call, id=call_id) if isinstance(call, ToolCall) else ToolCall(call_id, call.name, call.arguments)
+
     def _unique(self, wanted: str | None) -> str:
-        call_id = wanted or f"call_{len(self._ids)}"
-        number = len(self._ids)
-        while call_id in self._ids:
-            call_id = f"call_{number}"
-            number += 1
+        call_id = wanted
+        while not call_id or call_id in self._ids:
+            call_id = f"call_{self._made_ids}"
+            self._made_ids += 1
         self._ids.add(call_id)
         return call_id
 
@@ -106,8 +120,8 @@ class _Repairer:
         self._messages.append(
             ToolResults(
                 tuple(
-                    ToolResult(call.id, call.name, NO_RESULT if answer is None else self._results[answer].text)
-                    for call, answer in zip(self._calls, answers, strict=True)
+                    ToolResult(call.id, call.name, known if answer is None else self._results[answer].text)
+                    for call, known, answer in zip(self._calls, self._known, answers, strict=True)
                 )
             )
         )
@@ -116,14 +130,10 @@ class _Repairer:
 
 def pair(asked: Sequence[str | None], answered: Sequence[str | None]) -> list[int | None]:
     """Return, for each call, the index of its result: by id where ids agree, the rest by order."""
-    found: list[int | None] = [None] * len(asked)
-    left = list(range(len(answered)))
-    for index, call_id in enumerate(asked):
-        match = next((answer for answer in left if call_id and answered[answer] == call_id), None)
-        if match is not None:
-            found[index] = match
-            left.remove(match)
-    for index, answer in enumerate(found):
-        if answer is None and left:
-            found[index] = left.pop(0)
-    return found
+    places: dict[str | None, list[int]] = {}
+    for index in reversed(range(len(answered))):
+        places.setdefault(answered[index], []).append(index)
+    found = [places[call_id].pop() if call_id and places.get(call_id) else None for call_id in asked]
+    taken = set(found)
+    left = (index for index in range(len(answered)) if index not in taken)
+    return [next(left, None) if index is None else index for index in found]

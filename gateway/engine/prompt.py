@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.core.errors import GatewayError
-from gateway.core.history import pair, repair, system_text
+from gateway.core.history import is_blank, pair, repair, system_text
 from gateway.core.jsontext import dumps_text
 from gateway.core.messages import (
     AssistantMessage,
@@ -44,9 +44,10 @@ class PromptBuilder:
     async def build(self, request: ChatRequest, conversation_id: str, viewer: Viewer) -> Prepared:
         """Raises `GatewayError`: `invalid_request`, `log_unavailable`."""
         entries, from_log = _entries(request)
-        earlier = await self._history(conversation_id, viewer) if from_log and request.conversation_id else ()
+        known = request.conversation_id is not None
+        earlier = await self._history(conversation_id, viewer) if from_log and known else ()
         messages = repair(entries, earlier)
-        if request.conversation_id:
+        if known:
             messages = await self._with_states(conversation_id, messages)
         prompt = Prompt(
             messages=messages,
@@ -56,12 +57,10 @@ class PromptBuilder:
             temperature=request.temperature,
             max_tokens=min(request.max_tokens or self._max_output_tokens, self._max_output_tokens),
         )
-        if entries[-1].role == "tool":
-            results = await self._follow_up(conversation_id, viewer, entries, messages)
-            if results:
-                return Prepared(prompt, None, None, results)
-        question, parts = _question(entries)
-        return Prepared(prompt, question, parts, ())
+        given = _trailing_results(entries)
+        results = await self._answered(conversation_id, viewer.caller, given, messages) if given and known else ()
+        question, parts = (None, None) if results else _question(entries)
+        return Prepared(prompt, question, parts, results)
 
     async def _history(self, conversation_id: str, viewer: Viewer) -> tuple[Message, ...]:
         try:
@@ -89,49 +88,60 @@ class PromptBuilder:
                 return tuple(_with_state(message, states) for message in messages)
         return tuple(_with_state(message, states) for message in messages)
 
-    async def _follow_up(
-        self, conversation_id: str, viewer: Viewer, entries: Sequence[Entry], messages: Sequence[Message]
+    async def _answered(
+        self, conversation_id: str, caller: str | None, given: Sequence[Entry], messages: Sequence[Message]
     ) -> tuple[ToolResult, ...]:
         """The new results under the ids of the calls that asked for them; empty when nobody here asked."""
-        given = _trailing_results(entries)
         names = {result.call_id: result.name for result in _last_results(messages)}
-        try:
-            issued = self._recent.issued(conversation_id) or await self._store.issued(conversation_id, viewer.caller)
-        except StoreUnavailable:
-            issued = tuple(names)
+        given_ids = [entry.call_id for entry in given]
+        issued = await self._issued(conversation_id, caller, given_ids, tuple(names))
         return tuple(
             ToolResult(call_id, names.get(call_id, ""), given[answer].text)
-            for call_id, answer in zip(issued, pair(issued, [entry.call_id for entry in given]), strict=True)
+            for call_id, answer in zip(issued, pair(issued, given_ids), strict=True)
             if answer is not None
         )
 
+    async def _issued(
+        self, conversation_id: str, caller: str | None, given_ids: Sequence[str | None], claimed: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """The calls that results may answer; while the log is away and nothing is known here, the client is believed."""
+        here = self._recent.issued(conversation_id, caller)
+        # Another process may have issued newer ones: only ids tell that these are meant.
+        if here and set(given_ids) <= set(here):
+            return here
+        try:
+            return await self._store.issued(conversation_id, caller) or here
+        except StoreUnavailable:
+            return here or claimed
+
 
 def _entries(request: ChatRequest) -> tuple[tuple[Entry, ...], bool]:
-    """The client's entries with the new one last, and whether the log's history belongs before them."""
-    message = Entry("user", (TextPart(request.message),)) if request.message is not None else None
-    if request.entries is None:
-        assert message is not None, "validated at the edge"
-        return (message,), True
-    spoken = [entry for entry in request.entries if entry.role != "system"]
+    """The client's entries with the new one behind all others, and whether the log's history belongs before them."""
+    message = () if request.message is None else (Entry("user", (TextPart(request.message),)),)
+    entries = request.entries or ()
+    spoken = [entry for entry in entries if entry.role != "system"]
     if spoken and all(entry.role == "tool" for entry in spoken):
-        return request.entries, True
-    if spoken and spoken[-1].role in ("user", "tool"):
-        return (*(entry for entry in request.entries if entry.role == "system"), *spoken), False
-    if message is None:
+        return entries, True
+    if not spoken or spoken[-1].role == "assistant":
+        entries += message
+        spoken += message
+    newest = spoken[-1] if spoken else None
+    if newest is None or newest.role == "assistant" or (newest.role == "user" and is_blank(newest)):
         raise GatewayError(
             "invalid_request",
-            "The last entry of messages must be from the user or a tool.",
-            fields=(("messages", "ends with an assistant entry and there is no message"),),
+            "The last entry of messages must be what the user or a tool says.",
+            fields=(("messages", "ends without anything new from the user or a tool"),),
         )
-    return (*request.entries, message), False
+    return entries, request.entries is None
 
 
 def _trailing_results(entries: Sequence[Entry]) -> list[Entry]:
     found: list[Entry] = []
     for entry in reversed(entries):
-        if entry.role != "tool":
+        if entry.role == "tool":
+            found.append(entry)
+        elif entry.role != "system":
             break
-        found.append(entry)
     return found[::-1]
 
 
@@ -145,8 +155,9 @@ def _question(entries: Sequence[Entry]) -> tuple[str, str | None]:
     asked = next((entry for entry in reversed(entries) if entry.role == "user"), None)
     if asked is None:
         return "", None
-    parts = dumps_text([_part_body(part) for part in asked.parts])
-    return asked.text, parts if any(isinstance(part, ImagePart) for part in asked.parts) else None
+    if not any(isinstance(part, ImagePart) for part in asked.parts):
+        return asked.text, None
+    return asked.text, dumps_text([_part_body(part) for part in asked.parts])
 
 
 def _part_body(part: Part) -> dict[str, object]:

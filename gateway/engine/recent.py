@@ -14,15 +14,17 @@ class RecentCalls:
     """Open calls by conversation and kept provider states by call, both bounded, oldest out first."""
 
     def __init__(self) -> None:
-        self._issued: OrderedDict[str, tuple[ToolCall, ...]] = OrderedDict()
+        self._issued: OrderedDict[str, tuple[str | None, tuple[str, ...]]] = OrderedDict()
         self._states: OrderedDict[tuple[str, str], KeptState | None] = OrderedDict()
 
-    def remember(self, conversation_id: str, calls: tuple[ToolCall, ...], state: KeptState | None) -> None:
+    def remember(self, conversation_id: str, caller: str | None, calls: Iterable[ToolCall], state: KeptState | None) -> None:
         """Note how the newest turn of a conversation ended; `calls` may be empty."""
-        self._issued[conversation_id] = calls
+        ids = tuple(call.id for call in calls)
+        self._issued[conversation_id] = (caller, ids)
         self._issued.move_to_end(conversation_id)
-        for call in calls:
-            self._states[conversation_id, call.id] = state
+        for call_id in ids:
+            self._states[conversation_id, call_id] = state
+            self._states.move_to_end((conversation_id, call_id))
         while len(self._issued) > _MAX_CONVERSATIONS:
             self._issued.popitem(last=False)
         while len(self._states) > _MAX_CALLS:
@@ -30,12 +32,14 @@ class RecentCalls:
 
     def forget(self, conversation_id: str) -> None:
         """Drop a deleted conversation."""
-        for call in self._issued.pop(conversation_id, ()):
-            self._states.pop((conversation_id, call.id), None)
+        self._issued.pop(conversation_id, None)
+        for place in [place for place in self._states if place[0] == conversation_id]:
+            del self._states[place]
 
-    def issued(self, conversation_id: str) -> tuple[str, ...]:
-        """Ids of the calls of the newest turn known here, in order."""
-        return tuple(call.id for call in self._issued.get(conversation_id, ()))
+    def issued(self, conversation_id: str, caller: str | None) -> tuple[str, ...]:
+        """Ids of the calls of the newest turn known here, in order; nothing where another caller's turn was the newest."""
+        owner, ids = self._issued.get(conversation_id, (caller, ()))
+        return ids if owner == caller else ()
 
     def states(self, conversation_id: str, call_ids: Iterable[str]) -> tuple[dict[str, KeptState], list[str]]:
         """Known states by call id, and the ids of which nothing is known here."""
