@@ -36,7 +36,7 @@ class LiveTurn:
         self.first_output_ms: int | None = None
         self._on_alone = on_alone
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[asyncio.Future[bool]] = []
+        self._waiting: set[asyncio.Future[bool]] = set()
         self._first: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[Outcome] = self._loop.create_future()
         self._shared: tuple[int, bytes, int] = (-1, b"", -1)
@@ -50,8 +50,8 @@ class LiveTurn:
 
     def end(self, outcome: Outcome) -> None:
         """Give every reader the terminal event; called once."""
-        self.outcome = outcome
         self._ended.set_result(outcome)
+        self.outcome = outcome
         if not self._first.done():
             self._first.set_result(None)
         self._wake()
@@ -85,14 +85,18 @@ class LiveTurn:
         return frames, reached
 
     def wait(self) -> asyncio.Future[bool]:
-        """A future that the next publication resolves."""
+        """A future that the next publication resolves; hand it to `unwait` when it has served."""
         future = self._loop.create_future()
-        self._waiting.append(future)
+        self._waiting.add(future)
         return future
+
+    def unwait(self, future: asyncio.Future[bool]) -> None:
+        """Forget a future, resolved or not: its reader woke for another reason, or is gone."""
+        self._waiting.discard(future)
 
     def _wake(self) -> None:
         if self._waiting:
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting = self._waiting, set()
             for future in waiting:
                 if not future.done():
                     future.set_result(True)
@@ -101,13 +105,13 @@ class LiveTurn:
 class Reader:
     """One reader of one turn, from `position` on (None: from the start event)."""
 
-    __slots__ = ("_finished", "_heard", "_heartbeat_s", "_pending", "_position", "_timer", "_turn")
+    __slots__ = ("_closed", "_finished", "_heard", "_heartbeat_s", "_pending", "_position", "_timer", "_turn")
 
     def __init__(self, turn: LiveTurn, position: int | None, heartbeat_s: float) -> None:
         self._turn = turn
         self._position = -1 if position is None else position
         self._heartbeat_s = heartbeat_s
-        self._finished = False
+        self._closed = self._finished = False
         self._heard = 0.0
         self._pending: asyncio.Future[bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -133,9 +137,14 @@ class Reader:
         return None
 
     def close(self) -> None:
-        """Leave the turn."""
+        """Leave the turn; a `next` that is waiting returns None. Closing again does nothing."""
+        if self._closed:
+            return
+        self._closed = self._finished = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._pending is not None and not self._pending.done():
+            self._pending.set_result(True)
         self._turn.detach()
 
     async def _wait(self) -> bool:
@@ -143,17 +152,21 @@ class Reader:
         self._heard = loop.time()
         if self._timer is None:
             self._timer = loop.call_later(self._heartbeat_s, self._beat)
-        self._pending = self._turn.wait()
+        self._pending = pending = self._turn.wait()
         try:
-            return await self._pending
+            return await pending
         finally:
             self._pending = None
+            self._turn.unwait(pending)
 
     def _beat(self) -> None:
         """One timer a reader, re-armed when it fires: no timer per token."""
         loop = asyncio.get_running_loop()
+        now = loop.time()
         due = self._heard + self._heartbeat_s
-        if loop.time() >= due and self._pending is not None and not self._pending.done():
-            self._pending.set_result(False)
-            due = loop.time() + self._heartbeat_s
-        self._timer = loop.call_at(max(due, loop.time() + 0.01), self._beat)
+        if now >= due:
+            # Nobody waits while a slow client is being written to: what it gets then is no silence.
+            due = now + self._heartbeat_s
+            if self._pending is not None and not self._pending.done():
+                self._pending.set_result(False)
+        self._timer = loop.call_at(due, self._beat)

@@ -2,19 +2,30 @@
 
 from gateway.core.fold import Fold
 from gateway.core.tape import restore
-from gateway.core.turn import TurnBegun, TurnEnded
+from gateway.core.turn import TurnBegun, TurnEnded, TurnError
 from gateway.engine.live import LiveTurn, Outcome
 from gateway.store.base import StoredTurn
 from gateway.wire.frames import done_frame, failed_body, failed_frame, reply_body, turn_error
 
+_UNKNOWN = TurnError("internal_error", "The reply failed.", retryable=True)
+
 
 def outcome_of(begun: TurnBegun, ended: TurnEnded, message_id: int | None, conversation_id: str) -> Outcome:
     """Render how a turn ended."""
-    if ended.error is not None:
-        frame = failed_frame(begun.turn_id, failed_body(begun, ended.error))
-        return Outcome(ended, frame, None, turn_error(ended.error, begun.turn_id))
+    if ended.status in ("failed", "interrupted"):
+        return _failure(begun, ended, ended.error or _UNKNOWN)
     body = reply_body(begun, ended, message_id, conversation_id)
     return Outcome(ended, done_frame(begun.turn_id, body), body)
+
+
+def not_logged(begun: TurnBegun, error: TurnError) -> Outcome:
+    """The end of a turn that the log does not have."""
+    return _failure(begun, None, error)
+
+
+def _failure(begun: TurnBegun, ended: TurnEnded | None, error: TurnError) -> Outcome:
+    frame = failed_frame(begun.turn_id, failed_body(begun, error))
+    return Outcome(ended, frame, None, turn_error(error, begun.turn_id))
 
 
 def replay(stored: StoredTurn) -> LiveTurn:

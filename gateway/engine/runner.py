@@ -6,45 +6,30 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from gateway.core.errors import GatewayError, UpstreamError
+from gateway.core.errors import GatewayError
 from gateway.core.events import Event, Failed, Finished, UsageReported
 from gateway.core.fold import Fold
-from gateway.core.ids import new_turn_id
 from gateway.core.messages import KeptState
-from gateway.core.turn import TurnBegun, TurnEnded, TurnError, TurnRecord, TurnStatus
-from gateway.engine.abandon import Abandonment
+from gateway.core.turn import TurnEnded, TurnError, TurnRecord, TurnStatus
 from gateway.engine.attempts import Attempts
 from gateway.engine.kept import KeptTurns
 from gateway.engine.live import LiveTurn
-from gateway.engine.prompt import Prepared
 from gateway.engine.recent import RecentCalls
-from gateway.engine.replay import outcome_of
-from gateway.engine.routing import Choice
+from gateway.engine.records import INTERRUPTED, NOT_KEPT, NOT_LOGGED, begun_of, error_of, now_ms
+from gateway.engine.records import NewTurn as NewTurn
+from gateway.engine.replay import not_logged, outcome_of
 from gateway.store.base import JournalFull, Receipt, TurnLog
 
 log = logging.getLogger(__name__)
 
 PROGRESS_S: Final = 1.0
+# A client that hung up while its turn was being accepted never attaches; one that did not is there at once.
+UNATTENDED_S: Final = 5.0
 
 Price = Callable[[str, str, UsageReported], float | None]
-
-
-class Watcher(Protocol):
-    """Hears of every turn of this process; called on the event loop, so it must be quick."""
-
-    def begun(self, turn: LiveTurn) -> None:
-        """A turn was accepted."""
-        ...
-
-    def grown(self, turn: LiveTurn) -> None:
-        """Its tape has grown."""
-        ...
-
-    def ended(self, turn: LiveTurn, record: TurnRecord, receipt: Receipt) -> None:
-        """It ended and is logged."""
-        ...
+Observer = Callable[[TurnRecord], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +42,13 @@ class Limits:
     max_active_turns: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewTurn:
-    """An authorised, prepared request."""
-
-    conversation_id: str
-    caller: str | None
-    choice: Choice
-    prepared: Prepared
-    request_hash: str
-    request_id: str
-    idempotency_key: str | None
-    streamed: bool
-    simulated: bool
-    turn_id: str | None = None
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Run:
-    """A running turn; `ending` is set once somebody asked for its end, `generating` while its task may be cancelled."""
+    """A running turn.
+
+    `ending` is set once somebody asked for its end, `generating` while its task may be cancelled; `unsaved` is the timer that
+    tells the log of what has come since it was last told, `unattended` the one that gives the turn up.
+    """
 
     turn: LiveTurn
     new: NewTurn
@@ -83,13 +56,13 @@ class _Run:
     ending: TurnStatus | None = None
     abandoned: bool = False
     generating: bool = False
+    forgotten: bool = False
+    unsaved: asyncio.TimerHandle | None = None
+    unattended: asyncio.TimerHandle | None = None
 
 
 class Engine:
-    """Starts turns, finds them again, stops them.
-
-    `watchers` hear of every turn; `abandonment` gives up those that nobody reads.
-    """
+    """Starts turns, finds them again, stops them. `observers` hear of every turn that was logged."""
 
     def __init__(self, attempts: Attempts, turn_log: TurnLog, recent: RecentCalls, limits: Limits, price: Price) -> None:
         self._attempts = attempts
@@ -98,9 +71,9 @@ class Engine:
         self._limits = limits
         self._price = price
         self._runs: dict[str, _Run] = {}
+        self._by_conversation: dict[str, dict[str, _Run]] = {}
         self._kept = KeptTurns()
-        self.watchers: list[Watcher] = []
-        self.abandonment = Abandonment(limits.abandon_s, lambda turn: self.stop(turn, abandoned=True))
+        self.observers: list[Observer] = []
         self.draining = False
 
     @property
@@ -114,10 +87,12 @@ class Engine:
             raise GatewayError("shutting_down", "The server is restarting; try again in a moment.", retry_after=5)
         if len(self._runs) >= self._limits.max_active_turns:
             raise GatewayError("overloaded", "The server is busy; try again in a moment.", retry_after=5)
-        turn = LiveTurn(_begun(new), Fold(time.time), self.abandonment.left_alone)
-        run = _Run(turn, new)
-        self._runs[turn.begun.turn_id] = run
-        run.task = asyncio.get_running_loop().create_task(self._run(run), name=turn.begun.turn_id)
+        turn = LiveTurn(begun_of(new), Fold(time.time), self._left_alone)
+        turn_id = turn.begun.turn_id
+        run = self._runs[turn_id] = _Run(turn, new)
+        self._by_conversation.setdefault(new.conversation_id, {})[turn_id] = run
+        self._await_reader(run, max(UNATTENDED_S, self._limits.abandon_s))
+        run.task = asyncio.get_running_loop().create_task(self._run(run), name=turn_id)
         return turn
 
     def find(self, turn_id: str) -> LiveTurn | None:
@@ -127,12 +102,13 @@ class Engine:
 
     def running_in(self, conversation_id: str) -> list[LiveTurn]:
         """The turns of a conversation that run here."""
-        return [run.turn for run in self._runs.values() if run.turn.begun.conversation_id == conversation_id]
+        return [run.turn for run in self._by_conversation.get(conversation_id, {}).values()]
 
     def forget_conversation(self, conversation_id: str) -> None:
         """A conversation was deleted: stop its turns and remember nothing of it."""
-        for turn in self.running_in(conversation_id):
-            self.stop(turn)
+        for run in self._by_conversation.get(conversation_id, {}).values():
+            run.forgotten = True
+            self.stop(run.turn)
         self._recent.forget(conversation_id)
         self._kept.forget_conversation(conversation_id)
 
@@ -160,20 +136,30 @@ class Engine:
             await asyncio.wait(tasks, timeout=timeout_s)
 
     async def _run(self, run: _Run) -> None:
-        turn = run.turn
         try:
-            await self._log.begin(turn.begun)
-            for watcher in self.watchers:
-                watcher.begun(turn)
-            status = run.ending or await self._generate(run)
-            await self._finish(turn, self._ended(run, status))
-            self._kept.add(turn)
-        except JournalFull:
-            error = TurnError("overloaded", "The server cannot keep more turns now; try again later.", True, 30)
-            ended = self._ended(run, "failed", error)
-            turn.end(outcome_of(turn.begun, ended, None, turn.begun.conversation_id))
+            await self._live(run)
+        except Exception:
+            log.exception("a turn could not be logged", extra={"turn_id": run.turn.begun.turn_id})
+            self._break_off(run, NOT_LOGGED)
         finally:
-            del self._runs[turn.begun.turn_id]
+            self._over(run)
+            self._break_off(run, INTERRUPTED)
+
+    async def _live(self, run: _Run) -> None:
+        try:
+            await self._log.begin(run.turn.begun)
+        except JournalFull:
+            self._break_off(run, NOT_KEPT)
+            return
+        status = run.ending or await self._generate(run)
+        ended = self._ended(run, status)
+        receipt = await self._log.put(TurnRecord(run.turn.begun, ended))
+        self._finish(run, ended, receipt)
+
+    def _break_off(self, run: _Run, error: TurnError) -> None:
+        """End a turn that the log does not have, unless it has ended."""
+        if run.turn.outcome is None:
+            run.turn.end(not_logged(run.turn.begun, error))
 
     async def _generate(self, run: _Run) -> TurnStatus:
         turn, fold = run.turn, run.turn.fold
@@ -196,32 +182,36 @@ class Engine:
             fold.add(Failed(GatewayError("internal_error", "The server made a mistake; please try again.")))
         finally:
             run.generating = False
+            if run.unsaved is not None:
+                run.unsaved.cancel()
         return "completed" if isinstance(fold.terminal, Finished) else "failed"
 
     async def _consume(self, run: _Run) -> None:
-        turn, new = run.turn, run.new
-        saved = time.monotonic()
+        new = run.new
         events = self._attempts.events(new.choice, new.prepared.prompt, stream=new.streamed)
         async with aclosing(events) as batches:
             async for batch in batches:
-                self._take(turn, batch)
-                if (now := time.monotonic()) - saved >= PROGRESS_S:
-                    saved = now
-                    self._log.progress(turn.begun, turn.fold.reply())
+                self._take(run, batch)
+        if run.turn.fold.terminal is None:
+            raise GatewayError("provider_error", "The reply broke off.")
 
-    def _take(self, turn: LiveTurn, batch: list[Event]) -> None:
-        fold = turn.fold
+    def _take(self, run: _Run, batch: list[Event]) -> None:
+        fold = run.turn.fold
         before = fold.tape.end
         for event in batch:
             fold.add(event)
-        if fold.size > self._limits.max_reply_bytes:
-            raise GatewayError("provider_error", "The reply was longer than the server allows.", retryable=False)
         if fold.tape.end != before:
-            turn.publish()
-            for watcher in self.watchers:
-                watcher.grown(turn)
+            run.turn.publish()
+            if run.unsaved is None:
+                run.unsaved = asyncio.get_running_loop().call_later(PROGRESS_S, self._save, run)
+        if fold.size > self._limits.max_reply_bytes and fold.terminal is None:
+            raise GatewayError("provider_error", "The reply was longer than the server allows.", retryable=False)
 
-    def _ended(self, run: _Run, status: TurnStatus, error: TurnError | None = None) -> TurnEnded:
+    def _save(self, run: _Run) -> None:
+        run.unsaved = None
+        self._log.progress(run.turn.begun, run.turn.fold.reply())
+
+    def _ended(self, run: _Run, status: TurnStatus) -> TurnEnded:
         turn, choice = run.turn, run.new.choice
         reply = turn.fold.reply()
         return TurnEnded(
@@ -229,49 +219,56 @@ class Engine:
             provider=choice.target.name,
             model=choice.model,
             reply=reply,
-            ended_ms=time.time_ns() // 1_000_000,
+            ended_ms=now_ms(),
             first_output_ms=turn.first_output_ms,
-            cost_usd=self._price(choice.target.name, choice.model, reply.usage),
-            error=error or _error(status, turn.fold),
+            cost_usd=self._cost(choice.target.name, choice.model, reply.usage),
+            error=error_of(status, turn.fold),
             abandoned=run.abandoned,
         )
 
-    async def _finish(self, turn: LiveTurn, ended: TurnEnded) -> None:
-        begun, reply = turn.begun, ended.reply
-        record = TurnRecord(begun, ended)
-        receipt = await self._log.put(record)
-        if ended.status in ("completed", "stopped"):
-            state = KeptState(ended.provider, ended.model, reply.state) if reply.state is not None else None
-            self._recent.remember(receipt.conversation_id, reply.tool_calls, state)
-        turn.end(outcome_of(begun, ended, receipt.message_id, receipt.conversation_id))
-        for watcher in self.watchers:
-            watcher.ended(turn, record, receipt)
+    def _cost(self, provider: str, model: str, usage: UsageReported) -> float | None:
+        try:
+            return self._price(provider, model, usage)
+        except Exception:
+            # A reply is worth more than its price.
+            log.exception("a turn could not be priced", extra={"provider": provider, "model": model})
+            return None
 
+    def _finish(self, run: _Run, ended: TurnEnded, receipt: Receipt) -> None:
+        turn, reply = run.turn, ended.reply
+        if not run.forgotten:
+            self._kept.add(turn)
+            if ended.status in ("completed", "stopped"):
+                state = KeptState(ended.provider, ended.model, reply.state) if reply.state is not None else None
+                self._recent.remember(receipt.conversation_id, turn.begun.caller, reply.tool_calls, state)
+        turn.end(outcome_of(turn.begun, ended, receipt.message_id, receipt.conversation_id))
+        for observer in self.observers:
+            try:
+                observer(TurnRecord(turn.begun, ended))
+            except Exception:
+                log.exception("an observer failed", extra={"turn_id": turn.begun.turn_id})
 
-def _begun(new: NewTurn) -> TurnBegun:
-    return TurnBegun(
-        turn_id=new.turn_id or new_turn_id(),
-        conversation_id=new.conversation_id,
-        caller=new.caller,
-        provider=new.choice.target.name,
-        model=new.choice.model,
-        question=new.prepared.question,
-        question_parts=new.prepared.question_parts,
-        tool_results=new.prepared.tool_results,
-        started_ms=time.time_ns() // 1_000_000,
-        request_hash=new.request_hash,
-        request_id=new.request_id,
-        idempotency_key=new.idempotency_key,
-        streamed=new.streamed,
-        simulated=new.simulated,
-    )
+    def _over(self, run: _Run) -> None:
+        begun = run.turn.begun
+        del self._runs[begun.turn_id]
+        running = self._by_conversation[begun.conversation_id]
+        del running[begun.turn_id]
+        if not running:
+            del self._by_conversation[begun.conversation_id]
+        if run.unattended is not None:
+            run.unattended.cancel()
 
+    def _left_alone(self, turn: LiveTurn) -> None:
+        run = self._runs.get(turn.begun.turn_id)
+        if run is not None:
+            self._await_reader(run, self._limits.abandon_s)
 
-def _error(status: TurnStatus, fold: Fold) -> TurnError | None:
-    if status == "interrupted":
-        return TurnError("interrupted", "The server restarted before the reply was whole; please try again.", True, 1)
-    if not isinstance(fold.terminal, Failed):
-        return None
-    error = fold.terminal.error
-    upstream_status, upstream = (error.upstream_status, error.upstream_text) if isinstance(error, UpstreamError) else (None, "")
-    return TurnError(error.code, error.detail, error.retryable, error.retry_after, upstream_status, upstream)
+    def _await_reader(self, run: _Run, seconds: float) -> None:
+        """Give the turn up unless somebody is attached `seconds` from now."""
+        if run.unattended is not None:
+            run.unattended.cancel()
+        run.unattended = asyncio.get_running_loop().call_later(seconds, self._give_up, run)
+
+    def _give_up(self, run: _Run) -> None:
+        if run.turn.readers == 0:
+            self.stop(run.turn, abandoned=True)
