@@ -58,9 +58,10 @@ class Journal:
     `JournalFull` says that no new turn may begin: the journal is over its bound, or, as `JournalBroken`, its disk fails.
     """
 
-    def __init__(self, file: JournalFile, max_bytes: int) -> None:
+    def __init__(self, file: JournalFile, max_bytes: int, gather_s: float) -> None:
         self._file = file
         self._max_bytes = max_bytes
+        self._gather_s = gather_s
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Batch | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
@@ -77,13 +78,16 @@ class Journal:
         self.ok = True
 
     @classmethod
-    async def open(cls, directory: Path, name: str, *, max_bytes: int, sync: Sync = sync_data) -> "Journal":
+    async def open(
+        cls, directory: Path, name: str, *, max_bytes: int, gather_s: float = GATHER_S, sync: Sync = sync_data
+    ) -> "Journal":
         """Open `<directory>/<name>.sqlite`, making it and the folder (mode 0700) when they are missing.
 
-        `max_bytes` bounds the live rows, not the file. Raises `JournalBroken` when the folder cannot be used or another
+        `max_bytes` bounds the live rows, not the file; what running turns come to is written every `gather_s` seconds at
+        most; `sync` flushes a file descriptor to the disk. Raises `JournalBroken` when the folder cannot be used or another
         living process holds the file. Open it after forking.
         """
-        journal = cls(JournalFile(directory, name, sync), max_bytes)
+        journal = cls(JournalFile(directory, name, sync), max_bytes, gather_s)
         journal._thread.start()
         try:
             journal.left = await journal._ask(journal._file.open)
@@ -139,7 +143,7 @@ class Journal:
             return
         self._fresh[number] = (reply, time.time_ns() // 1_000_000)
         if self._gathering is None:
-            self._gathering = self._loop.call_later(GATHER_S, self._gather)
+            self._gathering = self._loop.call_later(self._gather_s, self._gather)
 
     def forget(self, turn_ids: Iterable[str]) -> None:
         """Drop running turns: the database has them, or they shall not be logged."""

@@ -123,6 +123,7 @@ class JournalDb:
         self._connection = disk.connect(self.path)
         # SQLite keeps using this very log file for as long as the connection is open.
         self._log_fd = os.open(f"{self.path}-wal", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        disk.sync_folder(self.path.parent)
 
     def _replace(self, error: Exception) -> None:
         self.close()

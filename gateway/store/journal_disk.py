@@ -104,6 +104,15 @@ def prepare(directory: Path) -> None:
         raise JournalBroken(f"the journal's folder {directory} cannot be used: {error.strerror}") from error
 
 
+def sync_folder(directory: Path) -> None:
+    """Make the names of new files survive a power loss."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def connect(path: Path, *, trusted: bool = True) -> sqlite3.Connection:
     """Open a journal file for one thread, making it when there is none; not `trusted`: without a look at what is in it.
 
@@ -113,6 +122,9 @@ def connect(path: Path, *, trusted: bool = True) -> sqlite3.Connection:
     _open_up(path)
     connection = sqlite3.connect(path, isolation_level=None, timeout=2)
     try:
+        if not trusted:
+            # Otherwise a file shorter than its header says is not read at all (SQLite, lockBtree in btree.c).
+            connection.execute("PRAGMA writable_schema = ON")
         _configure(connection)
         if trusted:
             _check(connection)
