@@ -5,18 +5,31 @@ from collections.abc import Callable
 
 
 class Breaker:
-    """Open for `seconds` after each failure, so that an outage costs one wait and not one per request."""
+    """After a failure, one caller in `seconds` may try, until one succeeds: an outage costs one wait, not one a request."""
 
     def __init__(self, seconds: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._until = float("-inf")
+        self._closed_until = float("-inf")
+        self._tripped = False
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it is too early to ask again."""
-        return self._clock() < self._until
+    def lets_try(self) -> bool:
+        """Whether the caller may try; it then says `worked` or `failed`."""
+        if not self._tripped:
+            return True
+        now = self._clock()
+        if now < self._closed_until:
+            return False
+        self._closed_until = now + self._seconds
+        return True
 
-    def trip(self) -> None:
-        """Note a failure."""
-        self._until = self._clock() + self._seconds
+    def worked(self) -> None:
+        """There was an answer."""
+        self._tripped = False
+
+    def failed(self) -> bool:
+        """There was none. Returns whether that is news."""
+        news = not self._tripped
+        self._tripped = True
+        self._closed_until = self._clock() + self._seconds
+        return news

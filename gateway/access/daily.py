@@ -40,7 +40,14 @@ class Reservation:
 class DailyLimits:
     """Limits of 0 are none. `start` and `close` frame the task that brings what is counted here to the database."""
 
-    def __init__(self, database: Database, *, user_limit: int, key_limit: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        user_limit: int,
+        key_limit: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._database = database
         self._limits = {"user": user_limit, "key": key_limit}
         self._clock = clock
@@ -111,21 +118,27 @@ class DailyLimits:
 
     async def _count(self, key: _Key, limit: int) -> int | None:
         """The count with this question in it, None when it would be over the limit."""
-        if not self._breaker.is_open:
+        if self._breaker.lets_try():
             try:
-                if key in self._pending:
-                    async with self._settling:
-                        await self._settle([key])
-                count = await self._database.run(lambda connection: connection.fetchval(SQL["reserve"], *key, limit))
+                count = await self._count_stored(key, limit)
             except StoreUnavailable:
-                self._breaker.trip()
+                if self._breaker.failed():
+                    log.warning("daily limits are counted by each process alone: the database is away")
             else:
+                self._breaker.worked()
                 self._remember(key, limit if count is None else count)
-                return int(count) if count is not None else None
+                return count
         count = self._known.get(key, 0) + self._pending.get(key, 0) + 1
         if count > limit:
             return None
         self._note(key, 1)
+        return count
+
+    async def _count_stored(self, key: _Key, limit: int) -> int | None:
+        if key in self._pending:
+            async with self._settling:
+                await self._settle([key])
+        count: int | None = await self._database.run(lambda connection: connection.fetchval(SQL["reserve"], *key, limit))
         return count
 
     def _remember(self, key: _Key, count: int) -> None:

@@ -63,7 +63,8 @@ SELECT conversation_id FROM conversation_guests WHERE caller = $1
 LIMIT 200;
 
 -- name: caller_erased
-WITH usage AS (DELETE FROM daily_usage WHERE caller = $1)
+WITH usage AS (DELETE FROM daily_usage WHERE caller = $1),
+keys AS (DELETE FROM idempotency_keys WHERE caller = $1)
 UPDATE deleted_callers SET erased_at = now() AT TIME ZONE 'utc' WHERE caller = $1;
 
 -- name: rounds

@@ -79,10 +79,13 @@ class RateLimits:
         return tightest(*quotas)
 
     async def _window(self, rate: RateLimitItem, name: str, local: LocalWindows) -> tuple[bool, int, float]:
-        if self._shared is not None and not self._breaker.is_open:
+        if self._shared is not None and self._breaker.lets_try():
             try:
-                return await self._shared.hit(rate, name)
+                found = await self._shared.hit(rate, name)
             except (redis.RedisError, OSError) as error:
-                self._breaker.trip()
-                log.warning("rate limits are counted in this process alone: Redis: %s", type(error).__name__)
+                if self._breaker.failed():
+                    log.warning("rate limits are counted by each process alone: Redis fails: %s", type(error).__name__)
+            else:
+                self._breaker.worked()
+                return found
         return await local.hit(rate, name)

@@ -1,5 +1,6 @@
 """People who signed in: their accounts, whether these still stand, and forgetting them with all they said."""
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
@@ -34,11 +35,14 @@ class User:
 
 
 class Users:
-    """The `users` table. Methods raise `StoreUnavailable` unless they say otherwise."""
+    """The `users` table. Methods raise `StoreUnavailable`, save `admit`, which waits at most `wait_s` seconds for it."""
 
-    def __init__(self, database: Database, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, database: Database, store: Store, wait_s: float = 1.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._database = database
         self._store = store
+        self._wait_s = wait_s
         self._clock = clock
         self._breaker = Breaker(clock=clock)
         self._standing: OrderedDict[int, tuple[float, float]] = OrderedDict()
@@ -67,13 +71,15 @@ class Users:
             return
         created, until = self._standing.get(user_id, (0.0, 0.0))
         if self._clock() >= until:
-            if self._breaker.is_open:
+            if not self._breaker.lets_try():
                 return
             try:
-                created = await self._look(user_id)
-            except StoreUnavailable:
-                self._breaker.trip()
+                async with asyncio.timeout(self._wait_s):
+                    created = await self._look(user_id)
+            except (StoreUnavailable, TimeoutError):
+                self._breaker.failed()
                 return
+            self._breaker.worked()
         if created > (caller.issued_at or 0) + _SKEW_S:
             raise GatewayError("unauthenticated", "The account does not exist any more; sign in again.")
 
