@@ -33,6 +33,7 @@ class Gateway:
     simulator: Simulator
     database_url: str
     _server: TestServer
+    _connection: asyncpg.Connection | None = None
 
     async def ask(self, body: dict[str, Any], **headers: str) -> dict[str, Any]:
         """POST /chat; the reply, which must be a good one."""
@@ -61,16 +62,17 @@ class Gateway:
 
     async def rows(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
         """What stands in PostgreSQL."""
-        connection = await asyncpg.connect(self.database_url)
-        try:
-            return [dict(row) for row in await connection.fetch(statement, *arguments)]
-        finally:
-            await connection.close()
+        if self._connection is None:
+            self._connection = await asyncpg.connect(self.database_url)
+        return [dict(row) for row in await self._connection.fetch(statement, *arguments)]
 
     async def close(self) -> None:
         """Shut the gateway down; a second one may be started on the same database and data folder afterwards."""
         await self.client.aclose()
         await self._server.close()
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
 
 
 @dataclass(slots=True)
