@@ -1,27 +1,38 @@
--- How turns are written. Times go in as Unix milliseconds and are stored without zone, in UTC.
-
 -- name: put
--- Whole turns, idempotently. `turns` come sorted by conversation, so that statements of several processes lock rows in the
--- same order. A turn whose conversation is another caller's is left out (`owned`), one that is stored already does nothing.
+-- Whole turns, idempotently. $1: the turns as JSON (`TurnRecord`), sorted by conversation, so that statements of several
+-- processes lock rows in the same order; $2: `{turn_id, call_id, result}` of every tool result in them; $3: ids of the turns
+-- that bind their Idempotency-Key. Times come as Unix milliseconds and are stored without zone, in UTC. A turn whose
+-- conversation is another caller's is left out (`owned`), one that is stored already does nothing.
 WITH turns AS MATERIALIZED (
     SELECT
-        t.*,
-        timestamp 'epoch' + t.started_ms * interval '1 millisecond' AS asked_at,
-        timestamp 'epoch' + greatest(t.ended_ms, t.started_ms + 1) * interval '1 millisecond' AS answered_at
-    FROM unnest(
-        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
-        $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
-        $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::double precision[],
-        $22::text[], $23::text[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[],
-        $29::text[], $30::text[], $31::text[], $32::boolean[], $33::boolean[], $34::boolean[], $35::boolean[]
-    ) AS t (
-        turn_id, conversation_id, caller, question, parts, started_ms, first_output_ms, ended_ms,
-        status, provider, model, requested_provider, requested_model, content, finish_reason,
-        input_tokens, output_tokens, cached_tokens, reasoning_tokens, cache_write_tokens, cost_usd,
-        thoughts, sources, error, attempts, tool_results, state, layout,
-        request_hash, request_id, idempotency_key, streamed, simulated, abandoned, binds_key
-    )
-    WHERE turn_outlives_deletion(t.conversation_id, t.caller, t.started_ms)
+        b.turn_id, b.conversation_id, b.caller, b.question, b.question_parts, b.started_ms,
+        b.request_hash, b.request_id, b.idempotency_key, b.streamed, b.simulated,
+        nullif(b.tool_results, '[]')::json AS tool_results,
+        nullif(b.provider, e.provider) AS requested_provider, nullif(b.model, e.model) AS requested_model,
+        e.status, e.provider, e.model, e.first_output_ms, e.ended_ms, e.cost_usd, e.error, e.abandoned,
+        nullif(e.attempts, '[]')::json AS attempts,
+        r.content, r.tool_calls, r.finish_reason, r.layout, r.state,
+        nullif(r.thoughts, '[]')::json AS thoughts, nullif(r.sources, '[]')::json AS sources,
+        u.input_tokens, u.output_tokens, u.cached_tokens, u.reasoning_tokens, u.cache_write_tokens,
+        timestamp 'epoch' + b.started_ms * interval '1 millisecond' AS asked_at,
+        timestamp 'epoch' + greatest(e.ended_ms, b.started_ms + 1) * interval '1 millisecond' AS answered_at
+    FROM json_to_recordset($1::json) AS record (begun json, ended json),
+        json_to_record(record.begun) AS b (
+            turn_id uuid, conversation_id text, caller text, provider text, model text, question text, question_parts text,
+            tool_results text, started_ms bigint, request_hash text, request_id text, idempotency_key text,
+            streamed boolean, simulated boolean
+        ),
+        json_to_record(record.ended) AS e (
+            status text, provider text, model text, reply json, ended_ms bigint, first_output_ms bigint,
+            cost_usd double precision, error json, attempts text, abandoned boolean
+        ),
+        json_to_record(e.reply) AS r (
+            content text, tool_calls json, thoughts text, sources text, usage json, finish_reason text, layout text, state json
+        ),
+        json_to_record(r.usage) AS u (
+            input_tokens bigint, output_tokens bigint, cached_tokens bigint, reasoning_tokens bigint, cache_write_tokens bigint
+        )
+    WHERE turn_outlives_deletion(b.conversation_id, b.caller, b.started_ms)
 ),
 owned AS (
     INSERT INTO conversations AS c (id, provider, owner, created_at, updated_at)
@@ -32,7 +43,7 @@ owned AS (
 ),
 asked AS (
     INSERT INTO messages (conversation_id, role, content, timestamp, turn_id, status, caller, parts)
-    SELECT t.conversation_id, 'user', t.question, t.asked_at, t.turn_id, t.status, t.caller, t.parts::json
+    SELECT t.conversation_id, 'user', t.question, t.asked_at, t.turn_id, t.status, t.caller, t.question_parts::json
     FROM turns t JOIN owned ON owned.id = t.conversation_id
     WHERE t.question IS NOT NULL
     ON CONFLICT (turn_id, role) WHERE turn_id IS NOT NULL DO NOTHING
@@ -51,7 +62,7 @@ replied AS (
         t.provider, t.model, t.requested_provider, t.requested_model, t.finish_reason,
         t.started_ms, t.first_output_ms, t.ended_ms,
         t.input_tokens, t.output_tokens, t.cached_tokens, t.reasoning_tokens, t.cache_write_tokens, t.cost_usd,
-        t.thoughts::json, t.sources::json, t.error::json, t.attempts::json, t.tool_results::json, t.state::json, t.layout,
+        t.thoughts, t.sources, t.error, t.attempts, t.tool_results, t.state, t.layout,
         t.request_hash, t.request_id, t.idempotency_key, t.streamed, t.simulated, t.abandoned
     FROM turns t
     JOIN owned ON owned.id = t.conversation_id
@@ -63,10 +74,11 @@ called AS (
     INSERT INTO tool_calls (
         message_id, conversation_id, tool_name, arguments, timestamp, position, call_id, arguments_text
     )
-    SELECT r.id, r.conversation_id, c.tool_name, c.arguments, r.timestamp, c.position, c.call_id, c.arguments_text
-    FROM unnest($36::uuid[], $37::integer[], $38::text[], $39::text[], $40::text[], $41::text[])
-        AS c (turn_id, position, call_id, tool_name, arguments, arguments_text)
-    JOIN replied r ON r.turn_id = c.turn_id
+    SELECT r.id, r.conversation_id, c.name, c.arguments, r.timestamp, c.position, c.call_id, c.arguments_text
+    FROM turns t
+    JOIN replied r ON r.turn_id = t.turn_id,
+    ROWS FROM (json_to_recordset(t.tool_calls) AS (id text, name text, arguments json, arguments_text text))
+        WITH ORDINALITY AS c (call_id, name, arguments, arguments_text, position)
     ORDER BY r.id, c.position
 ),
 answered AS (
@@ -78,7 +90,7 @@ answered AS (
               AND open_call.result IS NULL
             ORDER BY open_call.id DESC LIMIT 1
         ) AS id
-        FROM unnest($42::uuid[], $43::text[], $44::text[]) AS a (turn_id, call_id, result)
+        FROM json_to_recordset($2::json) AS a (turn_id uuid, call_id text, result text)
         JOIN replied r ON r.turn_id = a.turn_id
     ) answer
     WHERE tool_calls.id = answer.id AND tool_calls.result IS NULL
@@ -94,7 +106,7 @@ claims AS (
     INSERT INTO idempotency_keys (caller, key, turn_id, request_hash)
     SELECT coalesce(t.caller, ''), t.idempotency_key, t.turn_id, t.request_hash
     FROM turns t JOIN replied r ON r.turn_id = t.turn_id
-    WHERE t.idempotency_key IS NOT NULL AND t.binds_key
+    WHERE t.turn_id = ANY ($3::uuid[])
     ON CONFLICT DO NOTHING
 )
 SELECT turn_id, id FROM replied;

@@ -1,4 +1,4 @@
-"""Turns as columns for `put`, and the row of a turn as the turn it was."""
+"""Turns as `put` takes them, and the row of a turn as the turn it was."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
@@ -13,78 +13,16 @@ from gateway.store.record_json import decode_sources, decode_thoughts, encode
 
 Row = Mapping[str, Any]
 
-_CALL_COLUMNS = 6
-_RESULT_COLUMNS = 3
 
-
-def put_arguments(records: Sequence[TurnRecord]) -> list[Sequence[Any]]:
-    """The arguments of the statement `put`: one array a column of the turns, then of their calls, then of the results."""
-    turns = [_turn_row(record) for record in records]
-    calls = [row for record in records if record.ended.reply.tool_calls for row in _call_rows(record)]
-    results = [row for record in records if record.begun.tool_results for row in _result_rows(record.begun)]
-    return [*zip(*turns, strict=True), *_columns(calls, _CALL_COLUMNS), *_columns(results, _RESULT_COLUMNS)]
-
-
-def _columns(rows: list[tuple[Any, ...]], width: int) -> list[Sequence[Any]]:
-    return list(zip(*rows, strict=True)) if rows else [()] * width
-
-
-def _turn_row(record: TurnRecord) -> tuple[Any, ...]:
-    begun, ended = record.begun, record.ended
-    reply = ended.reply
-    usage = reply.usage
-    return (
-        begun.turn_id,
-        begun.conversation_id,
-        begun.caller,
-        begun.question,
-        begun.question_parts,
-        begun.started_ms,
-        ended.first_output_ms,
-        ended.ended_ms,
-        ended.status,
-        ended.provider,
-        ended.model,
-        begun.provider if begun.provider != ended.provider else None,
-        begun.model if begun.model != ended.model else None,
-        reply.content,
-        reply.finish_reason,
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cached_tokens,
-        usage.reasoning_tokens,
-        usage.cache_write_tokens,
-        ended.cost_usd,
-        json_or_none(reply.thoughts),
-        json_or_none(reply.sources),
-        json_or_none(ended.error),
-        json_or_none(ended.attempts),
-        json_or_none(begun.tool_results),
-        None if reply.state is None else encode(reply.state).decode(),
-        reply.layout,
-        begun.request_hash,
-        begun.request_id,
-        begun.idempotency_key,
-        begun.streamed,
-        begun.simulated,
-        ended.abandoned,
-        record.binds_key,
-    )
-
-
-def _call_rows(record: TurnRecord) -> Iterable[tuple[Any, ...]]:
-    turn_id = record.begun.turn_id
-    for position, call in enumerate(record.ended.reply.tool_calls):
-        yield turn_id, position, call.id, call.name, encode(call.arguments).decode(), call.arguments_text
-
-
-def _result_rows(begun: TurnBegun) -> Iterable[tuple[Any, ...]]:
-    return ((begun.turn_id, result.call_id, result_text(result.content)) for result in begun.tool_results)
-
-
-def json_or_none(value: Any) -> str | None:
-    """A value as JSON text; nothing for what is empty or None."""
-    return encode(value).decode() if value else None
+def put_arguments(records: Sequence[TurnRecord]) -> tuple[str, str, list[str]]:
+    """The arguments of the statement `put`. One JSON document costs less than forty arrays (half the time for one turn)."""
+    results = [
+        {"turn_id": record.begun.turn_id, "call_id": result.call_id, "result": result_text(result.content)}
+        for record in records
+        for result in record.begun.tool_results
+    ]
+    keys = [record.begun.turn_id for record in records if record.begun.idempotency_key is not None and record.binds_key]
+    return encode(records).decode(), encode(results).decode(), keys
 
 
 def result_text(content: str) -> str:
