@@ -105,6 +105,11 @@ class CallLog:
             self.outcomes[outcome] += 1
             self._tell()
 
+    @property
+    def stalled(self) -> int:
+        """How many calls are held now."""
+        return sum(call.stalled for call in self.calls)
+
     def stall(self, call: Call, stalled: bool) -> None:
         """Note that a call is held, or goes on."""
         call.stalled = stalled
@@ -131,7 +136,7 @@ class CallLog:
         return {
             "calls": self.total,
             "streams": self.streams,
-            "stalled": sum(call.stalled for call in self.calls),
+            "stalled": self.stalled,
             **{name: self.outcomes[name] for name in ("open", "completed", "aborted", "faulted", "rejected")},
             "providers": dict(self.providers),
             "keys": dict(keys),

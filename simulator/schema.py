@@ -57,6 +57,6 @@ def _object(schema: dict[str, Any], root: dict[str, Any], word: str, number: int
 
 def _resolve(reference: str, root: dict[str, Any]) -> Any:
     found: Any = root
-    for name in reference.removeprefix("#").strip("/").split("/"):
+    for name in filter(None, reference.removeprefix("#").split("/")):
         found = found.get(name) if isinstance(found, dict) else None
     return found

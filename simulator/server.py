@@ -13,7 +13,7 @@ from aiohttp import web
 from simulator import recorded
 from simulator.admin import add_admin_routes
 from simulator.answer import Ask, answer
-from simulator.calls import Call, CallLog
+from simulator.calls import Call, CallLog, Outcome
 from simulator.formats import anthropic, gemini, groq, openai
 from simulator.formats.base import Format, Incoming, Problem, RefusedError, Reply
 from simulator.script import Script
@@ -55,6 +55,15 @@ class Simulator:
     def calls(self) -> list[Call]:
         """The calls so far, oldest first."""
         return self.log.calls
+
+    @property
+    def stalled(self) -> int:
+        """How many calls are held by a script now."""
+        return self.log.stalled
+
+    def count(self, outcome: Outcome) -> int:
+        """How many calls ended so (or are `open`), since the start or the last `reset()`."""
+        return self.log.outcomes[outcome]
 
     def script(self, script: Script, *, calls: int | None = 1) -> None:
         """Give the next `calls` calls that it is for this script; None: it stands until `reset()`."""

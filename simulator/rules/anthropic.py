@@ -117,7 +117,7 @@ def _check_role(role: Any, index: int, before: str) -> None:
         _refuse(f'messages: roles must alternate between "user" and "assistant", but found multiple "{role}" roles in a row')
 
 
-def _check_block(block: Any, where: str, role: str) -> None:
+def _check_block(block: Any, where: str, role: Any) -> None:
     kind = block.get("type") if isinstance(block, dict) else None
     if kind not in BLOCKS:
         known = ", ".join(f"'{name}'" for name in sorted(BLOCKS))
@@ -150,7 +150,7 @@ def _check_thinking(block: dict[str, Any], where: str) -> None:
         _refuse(f"{where}: Invalid `signature` in `thinking` block")
 
 
-def _check_text(text: Any, where: str, role: str) -> None:
+def _check_text(text: Any, where: str, role: Any) -> None:
     if not isinstance(text, str):
         _refuse(f"{where}.text.text: Field required")
     if not text:

@@ -139,17 +139,23 @@ class Line:
             await self.writer.wait_closed()
 
 
-def dechunked(raw: bytes) -> tuple[bytes, bool]:
-    """Undo chunked coding behind a response head; the second value tells whether the body was ended properly."""
+def chunks_of(raw: bytes) -> tuple[list[bytes], bool]:
+    """Return the chunks of a chunked body behind a response head, and whether the body was ended properly."""
     rest = raw.partition(b"\r\n\r\n")[2]
-    body = b""
+    found: list[bytes] = []
     while rest:
-        size, found, rest = rest.partition(b"\r\n")
-        if not found:
+        size, line_end, rest = rest.partition(b"\r\n")
+        if not line_end:
             break
         length = int(size, 16)
         if length == 0:
-            return body, True
-        body += rest[:length]
+            return found, True
+        found.append(rest[:length])
         rest = rest[length + 2 :]
-    return body, False
+    return found, False
+
+
+def dechunked(raw: bytes) -> tuple[bytes, bool]:
+    """Undo chunked coding behind a response head; the second value tells whether the body was ended properly."""
+    chunks, ended = chunks_of(raw)
+    return b"".join(chunks), ended

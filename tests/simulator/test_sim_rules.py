@@ -36,9 +36,7 @@ async def test_wants_a_key_that_it_knows(http: aiohttp.ClientSession, provider: 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("body", [b"", b"[1]", b'{"model":', b'"text"', b"{}"])
-async def test_refuses_what_is_no_request(
-    sim: Simulator, http: aiohttp.ClientSession, provider: str, body: bytes
-) -> None:
+async def test_refuses_what_is_no_request(sim: Simulator, http: aiohttp.ClientSession, provider: str, body: bytes) -> None:
     request = asked(provider)
     async with http.post(sim.base_url + request.path, headers=request.headers, data=body) as response:
         assert response.status == 400

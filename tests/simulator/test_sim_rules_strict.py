@@ -73,9 +73,7 @@ async def ask_anthropic(
 
 
 @pytest.mark.parametrize(("change", "message"), ANTHROPIC, ids=str)
-async def test_anthropic_refuses(
-    sim: Simulator, http: aiohttp.ClientSession, change: dict[str, Any], message: str
-) -> None:
+async def test_anthropic_refuses(sim: Simulator, http: aiohttp.ClientSession, change: dict[str, Any], message: str) -> None:
     status, said = await ask_anthropic(sim, http, change)
     assert status == 400
     assert message in said
