@@ -1,9 +1,11 @@
 """One HTTP call to a provider: bytes in, events out, every failure an `UpstreamError`."""
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final
 
 import aiohttp
@@ -17,6 +19,11 @@ from gateway.wire.sse import Frame, SseDecoder
 MAX_ERROR_BYTES: Final = 64 * 1024
 _OUTPUT: Final = (TextDelta, ReasoningDelta, ToolCalled, SourceFound)
 _TERMINAL: Final = (Finished, Failed)
+_NO_STREAM: Final = ("application/json", "text/html")
+_HEAD_FRAMES: Final = 8
+_LINGER_S: Final = 0.1
+_ERROR_BODY_S: Final = 5.0
+_WRITTEN_AT_ONCE: Final = 512 * 1024
 _PROXY_VARIABLES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -31,9 +38,11 @@ class Timeouts:
 
 def open_session(timeouts: Timeouts, connections_per_host: int = 0) -> aiohttp.ClientSession:
     """A pooled, kept-alive client session. Proxies from the environment are looked up only if there are any."""
+    # Name look-up and TLS count as connecting, and so would waiting in line for a connection where their number is bounded.
+    connect = None if connections_per_host else timeouts.connect_s
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, limit_per_host=connections_per_host, ttl_dns_cache=300),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s),
+        timeout=aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=timeouts.connect_s),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept-Encoding": "identity", "User-Agent": "m3ajem-gateway"},
         trust_env=any(os.environ.get(name) or os.environ.get(name.upper()) for name in _PROXY_VARIABLES),
@@ -53,7 +62,7 @@ class Upstream:
         """Ask for a whole reply; the last event is terminal."""
         with _as_upstream_errors():
             async with self._post(provider, request) as response:
-                return provider.decode_reply(await self._body(response, self._max_bytes))
+                return provider.decode_reply(await self._body(response))
 
     async def stream(self, provider: Provider, request: UpstreamRequest) -> AsyncGenerator[list[Event], None]:
         """Ask for a streamed reply and yield its events as they come, those of one read together; the last is terminal.
@@ -62,52 +71,91 @@ class Upstream:
         """
         with _as_upstream_errors():
             async with SilenceTimeout(self._timeouts.first_token_s) as guard, self._post(provider, request) as response:
-                if response.content_type != "text/event-stream":
-                    yield provider.decode_reply(await self._body(response, self._max_bytes))
+                if response.content_type in _NO_STREAM:
+                    yield provider.decode_reply(await self._body(response))
                     return
-                async for events in self._batches(provider, response, guard):
-                    yield events
-
-    async def _batches(
-        self, provider: Provider, response: aiohttp.ClientResponse, guard: SilenceTimeout
-    ) -> AsyncGenerator[list[Event], None]:
-        frames, decoder = SseDecoder(), provider.decoder()
-        received, spoken = 0, False
-        async for chunk in response.content.iter_any():
-            received += len(chunk)
-            if received > self._max_bytes:
-                raise _broken("The provider sent more than the gateway can hold.")
-            events = _decode(decoder, frames.feed(chunk))
-            if spoken:
-                guard.touch()
-            elif any(isinstance(event, _OUTPUT) for event in events):
-                spoken = True
-                guard.allow(self._timeouts.idle_s)
-            if events:
-                yield events
-                if isinstance(events[-1], _TERMINAL):
-                    return
-        rest = _decode(decoder, frames.finish())
-        yield rest if rest and isinstance(rest[-1], _TERMINAL) else rest + decoder.end(frames.stray)
+                listening = _Listening(guard, self._timeouts.idle_s)
+                frames, decoder = SseDecoder(), provider.decoder()
+                size = 0
+                async for chunk in response.content.iter_any():
+                    size += len(chunk)
+                    self._check(size)
+                    found = frames.feed(chunk)
+                    events = _decode(decoder, found)
+                    listening.heard(found, events)
+                    if events:
+                        yield events
+                        if isinstance(events[-1], _TERMINAL):
+                            await _read_to_end(response)
+                            return
+                rest = _decode(decoder, frames.finish())
+                yield rest if rest and isinstance(rest[-1], _TERMINAL) else rest + decoder.end(frames.stray)
 
     @asynccontextmanager
     async def _post(self, provider: Provider, request: UpstreamRequest) -> AsyncIterator[aiohttp.ClientResponse]:
-        async with self._session.post(request.url, data=request.body, headers=request.headers, allow_redirects=False) as response:
+        body = BytesIO(request.body) if len(request.body) > _WRITTEN_AT_ONCE else request.body
+        async with self._session.post(request.url, data=body, headers=request.headers, allow_redirects=False) as response:
             if response.status != 200:
-                body = await self._body(response, MAX_ERROR_BYTES)
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                raise provider.decode_error(response.status, headers, body)
+                raise provider.decode_error(response.status, headers, await _error_body(response))
             yield response
 
-    async def _body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
         async for chunk in response.content.iter_any():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                raise _broken("The provider sent more than the gateway can hold.")
-        return b"".join(chunks)
+            body += chunk
+            self._check(len(body))
+        return bytes(body)
+
+    def _check(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise _broken("The provider sent more than the gateway can hold.")
+
+
+class _Listening:
+    """Decides what breaks the silence: before the first output only output does, afterwards any bytes do.
+
+    A call's arguments come in pieces that are no output before the call is whole, so more frames than a reply's head takes
+    count as output too, unless they are pings.
+    """
+
+    __slots__ = ("_frames", "_guard", "_idle_s", "_spoken")
+
+    def __init__(self, guard: SilenceTimeout, idle_s: float) -> None:
+        self._guard = guard
+        self._idle_s = idle_s
+        self._frames = 0
+        self._spoken = False
+
+    def heard(self, frames: list[Frame], events: list[Event]) -> None:
+        if self._spoken:
+            self._guard.touch()
+            return
+        self._frames += sum(frame.event != "ping" for frame in frames)
+        self._spoken = self._frames > _HEAD_FRAMES or any(isinstance(event, _OUTPUT) for event in events)
+        if self._spoken:
+            self._guard.allow(self._idle_s)
+
+
+async def _read_to_end(response: aiohttp.ClientResponse) -> None:
+    """Read on to the end of the body, which is due behind the terminal event: then the connection can be used again."""
+    if not response.content.is_eof():
+        with suppress(aiohttp.ClientError, OSError):
+            async with asyncio.timeout(_LINGER_S):
+                async for _ in response.content.iter_any():
+                    pass
+
+
+async def _error_body(response: aiohttp.ClientResponse) -> bytes:
+    """What can be had of an error's body: the status alone says enough."""
+    body = b""
+    with suppress(aiohttp.ClientError, OSError):
+        async with asyncio.timeout(_ERROR_BODY_S):
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) >= MAX_ERROR_BYTES:
+                    break
+    return body[:MAX_ERROR_BYTES]
 
 
 def _decode(decoder: Decoder, frames: list[Frame]) -> list[Event]:
