@@ -2,8 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from gateway.engine.live import LiveTurn
+
+# A client that hung up while its turn was being accepted never attaches; one that did not is there at once.
+UNATTENDED_S: Final = 5.0
 
 Attended = Callable[[LiveTurn], Awaitable[bool]]
 
@@ -18,18 +22,34 @@ class Abandonment:
         self.attended: Attended | None = None
         self._after_s = after_s
         self._stop = stop
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._asking: set[asyncio.Task[None]] = set()
+
+    def begun(self, turn: LiveTurn) -> None:
+        """A turn began: its first reader is on the way."""
+        self._look_in(turn, max(UNATTENDED_S, self._after_s))
 
     def left_alone(self, turn: LiveTurn) -> None:
         """The last reader of a running turn has gone."""
-        asyncio.get_running_loop().call_later(self._after_s, self._look, turn, turn.departures)
+        self._look_in(turn, self._after_s)
+
+    def over(self, turn: LiveTurn) -> None:
+        """A turn ended: nothing is left to look at."""
+        timer = self._timers.pop(turn.begun.turn_id, None)
+        if timer is not None:
+            timer.cancel()
 
     async def close(self) -> None:
         """Wait for questions under way."""
         await asyncio.gather(*self._asking)
 
-    def _look(self, turn: LiveTurn, departures: int) -> None:
-        if turn.readers or turn.outcome is not None or turn.departures != departures:
+    def _look_in(self, turn: LiveTurn, seconds: float) -> None:
+        self.over(turn)
+        self._timers[turn.begun.turn_id] = asyncio.get_running_loop().call_later(seconds, self._look, turn)
+
+    def _look(self, turn: LiveTurn) -> None:
+        del self._timers[turn.begun.turn_id]
+        if turn.readers or turn.outcome is not None:
             return
         if self.attended is None:
             self._stop(turn)
@@ -39,7 +59,10 @@ class Abandonment:
         task.add_done_callback(self._asking.discard)
 
     async def _ask(self, attended: Attended, turn: LiveTurn) -> None:
-        if await attended(turn):
+        somewhere = await attended(turn)
+        if turn.readers or turn.outcome is not None or turn.begun.turn_id in self._timers:
+            return
+        if somewhere:
             self.left_alone(turn)
-        elif not turn.readers:
+        else:
             self._stop(turn)

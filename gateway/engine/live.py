@@ -32,7 +32,6 @@ class LiveTurn:
         self.fold = fold
         self.outcome: Outcome | None = None
         self.readers = 0
-        self.departures = 0
         self.first_output_ms: int | None = None
         self._on_alone = on_alone
         self._loop = asyncio.get_running_loop()
@@ -73,7 +72,6 @@ class LiveTurn:
         """Count a reader out; the last one leaving a running turn starts its abandonment."""
         self.readers -= 1
         if self.readers == 0 and self.outcome is None:
-            self.departures += 1
             self._on_alone(self)
 
     def frames_behind(self, position: int) -> tuple[bytes, int]:

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.core.errors import GatewayError
 from gateway.core.events import Event, Failed, Finished, UsageReported
 from gateway.core.fold import Fold
 from gateway.core.messages import KeptState
 from gateway.core.turn import TurnEnded, TurnError, TurnRecord, TurnStatus
+from gateway.engine.abandon import Abandonment
 from gateway.engine.attempts import Attempts
 from gateway.engine.kept import KeptTurns
 from gateway.engine.live import LiveTurn
@@ -25,11 +26,24 @@ from gateway.store.base import JournalFull, Receipt, TurnLog
 log = logging.getLogger(__name__)
 
 PROGRESS_S: Final = 1.0
-# A client that hung up while its turn was being accepted never attaches; one that did not is there at once.
-UNATTENDED_S: Final = 5.0
 
 Price = Callable[[str, str, UsageReported], float | None]
-Observer = Callable[[TurnRecord], None]
+
+
+class Watcher(Protocol):
+    """Hears of every turn of this process; called on the event loop, so it must be quick."""
+
+    def begun(self, turn: LiveTurn) -> None:
+        """A turn was accepted."""
+        ...
+
+    def grown(self, turn: LiveTurn) -> None:
+        """Its tape has grown."""
+        ...
+
+    def ended(self, turn: LiveTurn, record: TurnRecord, receipt: Receipt) -> None:
+        """It ended and is logged."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +61,7 @@ class _Run:
     """A running turn.
 
     `ending` is set once somebody asked for its end, `generating` while its task may be cancelled; `unsaved` is the timer that
-    tells the log of what has come since it was last told, `unattended` the one that gives the turn up.
+    tells the log of what has come since it was last told.
     """
 
     turn: LiveTurn
@@ -58,11 +72,13 @@ class _Run:
     generating: bool = False
     forgotten: bool = False
     unsaved: asyncio.TimerHandle | None = None
-    unattended: asyncio.TimerHandle | None = None
 
 
 class Engine:
-    """Starts turns, finds them again, stops them. `observers` hear of every turn that was logged."""
+    """Starts turns, finds them again, stops them.
+
+    `watchers` hear of every turn; `abandonment` gives up those that nobody reads.
+    """
 
     def __init__(self, attempts: Attempts, turn_log: TurnLog, recent: RecentCalls, limits: Limits, price: Price) -> None:
         self._attempts = attempts
@@ -73,7 +89,8 @@ class Engine:
         self._runs: dict[str, _Run] = {}
         self._by_conversation: dict[str, dict[str, _Run]] = {}
         self._kept = KeptTurns()
-        self.observers: list[Observer] = []
+        self.watchers: list[Watcher] = []
+        self.abandonment = Abandonment(limits.abandon_s, lambda turn: self.stop(turn, abandoned=True))
         self.draining = False
 
     @property
@@ -87,11 +104,11 @@ class Engine:
             raise GatewayError("shutting_down", "The server is restarting; try again in a moment.", retry_after=5)
         if len(self._runs) >= self._limits.max_active_turns:
             raise GatewayError("overloaded", "The server is busy; try again in a moment.", retry_after=5)
-        turn = LiveTurn(begun_of(new), Fold(time.time), self._left_alone)
+        turn = LiveTurn(begun_of(new), Fold(time.time), self.abandonment.left_alone)
         turn_id = turn.begun.turn_id
         run = self._runs[turn_id] = _Run(turn, new)
         self._by_conversation.setdefault(new.conversation_id, {})[turn_id] = run
-        self._await_reader(run, max(UNATTENDED_S, self._limits.abandon_s))
+        self.abandonment.begun(turn)
         run.task = asyncio.get_running_loop().create_task(self._run(run), name=turn_id)
         return turn
 
@@ -129,6 +146,7 @@ class Engine:
         for run in list(self._runs.values()):
             self.stop(run.turn, status="interrupted")
         await self._wait_for_runs(None)
+        await self.abandonment.close()
 
     async def _wait_for_runs(self, timeout_s: float | None) -> None:
         tasks = [run.task for run in self._runs.values() if run.task is not None]
@@ -151,6 +169,7 @@ class Engine:
         except JournalFull:
             self._break_off(run, NOT_KEPT)
             return
+        self._tell(lambda watcher: watcher.begun(run.turn))
         status = run.ending or await self._generate(run)
         ended = self._ended(run, status)
         receipt = await self._log.put(TurnRecord(run.turn.begun, ended))
@@ -202,6 +221,8 @@ class Engine:
             fold.add(event)
         if fold.tape.end != before:
             run.turn.publish()
+            if self.watchers:
+                self._tell(lambda watcher: watcher.grown(run.turn))
             if run.unsaved is None:
                 run.unsaved = asyncio.get_running_loop().call_later(PROGRESS_S, self._save, run)
         if fold.size > self._limits.max_reply_bytes and fold.terminal is None:
@@ -242,11 +263,16 @@ class Engine:
                 state = KeptState(ended.provider, ended.model, reply.state) if reply.state is not None else None
                 self._recent.remember(receipt.conversation_id, turn.begun.caller, reply.tool_calls, state)
         turn.end(outcome_of(turn.begun, ended, receipt.message_id, receipt.conversation_id))
-        for observer in self.observers:
+        record = TurnRecord(turn.begun, ended)
+        self._tell(lambda watcher: watcher.ended(turn, record, receipt))
+
+    def _tell(self, what: Callable[[Watcher], None]) -> None:
+        for watcher in self.watchers:
             try:
-                observer(TurnRecord(turn.begun, ended))
+                what(watcher)
             except Exception:
-                log.exception("an observer failed", extra={"turn_id": turn.begun.turn_id})
+                # Whoever looks on must not break what is looked at.
+                log.exception("a watcher of turns failed")
 
     def _over(self, run: _Run) -> None:
         begun = run.turn.begun
@@ -255,20 +281,4 @@ class Engine:
         del running[begun.turn_id]
         if not running:
             del self._by_conversation[begun.conversation_id]
-        if run.unattended is not None:
-            run.unattended.cancel()
-
-    def _left_alone(self, turn: LiveTurn) -> None:
-        run = self._runs.get(turn.begun.turn_id)
-        if run is not None:
-            self._await_reader(run, self._limits.abandon_s)
-
-    def _await_reader(self, run: _Run, seconds: float) -> None:
-        """Give the turn up unless somebody is attached `seconds` from now."""
-        if run.unattended is not None:
-            run.unattended.cancel()
-        run.unattended = asyncio.get_running_loop().call_later(seconds, self._give_up, run)
-
-    def _give_up(self, run: _Run) -> None:
-        if run.turn.readers == 0:
-            self.stop(run.turn, abandoned=True)
+        self.abandonment.over(run.turn)
