@@ -89,6 +89,11 @@ class Writer:
         """Whether the journal could be written when last tried."""
         return self._journal.ok
 
+    @property
+    def recovering(self) -> bool:
+        """Whether it is still being found out what earlier processes left; turns go to the journal until then."""
+        return self._reach.recovering
+
     def start(self) -> None:
         """Begin to write what the journal still holds, of this worker and of dead ones; the database may be away."""
         self._draining = self._loop.create_task(self._drain.run(), name="drain")

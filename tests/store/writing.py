@@ -1,0 +1,48 @@
+"""A writer on a real journal and a store that does what the test says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from gateway.store.base import Store
+from gateway.store.drain import Pace
+from gateway.store.journal import Journal
+from gateway.store.journal_db import sync_data
+from gateway.store.writer import Writer
+from tests.store.journal_turns import FakeStore
+
+PLENTY = 1 << 30
+SWIFT = Pace(first_s=0.001, longest_s=0.02, try_s=10)
+
+
+@asynccontextmanager
+async def writing(
+    folder: Path, store: object, *, sync: Callable[[int], None] = sync_data, started: bool = True, **options: Any
+) -> AsyncIterator[Writer]:
+    """A writer, recovered and at rest; closed at the end, with its journal, and found to have left no task."""
+    before = asyncio.all_tasks()
+    journal = await Journal.open(folder, "0", max_bytes=PLENTY, sync=sync)
+    writer = Writer(cast("Store", store), journal, **{"pace": SWIFT, **options})
+    if started:
+        writer.start()
+        await until(lambda: not writer.recovering)
+    try:
+        yield writer
+    finally:
+        await writer.close(0.1)
+        await journal.close()
+        assert asyncio.all_tasks() - before <= {asyncio.current_task()}
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait, not for ever, for something that no event tells."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
+def texts(store: FakeStore) -> list[str]:
+    """The replies in the order in which they were first written."""
+    return [record.ended.reply.content for record in store.rows.values()]
