@@ -1,47 +1,116 @@
-"""From a prompt to events: which calls are made until one answers."""
+"""From a prompt to events: the upstream calls of a turn, until one answers."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
+from typing import Protocol
 
-from gateway.core.errors import UpstreamError
-from gateway.core.events import Event, Failed
+from gateway.core.errors import GatewayError, UpstreamError
+from gateway.core.events import Event, Failed, Finished
 from gateway.core.messages import Prompt
+from gateway.engine.continuation import Seam, continued
+from gateway.engine.course import Call, Course, GiveUp, Pause
+from gateway.engine.policy import Policy
 from gateway.engine.routing import Choice, Router
-from gateway.engine.upstream import Upstream
-from gateway.providers.base import Route
+from gateway.engine.trail import Trail
+from gateway.engine.usage import NOTHING
+from gateway.providers.base import Provider, UpstreamRequest
+
+Heard = Callable[[Mapping[str, str]], None]
+
+
+class Caller(Protocol):
+    """Makes single upstream calls; `heard` is called with the head of a good reply."""
+
+    async def whole(self, provider: Provider, request: UpstreamRequest, heard: Heard) -> list[Event]:
+        """A whole reply's events, the last terminal. Raises `UpstreamError`."""
+        ...
+
+    def stream(self, provider: Provider, request: UpstreamRequest, heard: Heard) -> AsyncGenerator[list[Event], None]:
+        """Batches of events, none empty, the last event terminal. Raises `UpstreamError`."""
+        ...
 
 
 class Attempts:
-    """Makes the upstream calls of a turn."""
+    """Makes the upstream calls of turns: retries, other keys, other providers, continuations."""
 
-    def __init__(self, router: Router, upstream: Upstream) -> None:
+    def __init__(self, router: Router, upstream: Caller, policy: Policy | None = None) -> None:
         self._router = router
         self._upstream = upstream
+        self._policy = policy or Policy()
 
-    async def events(self, choice: Choice, prompt: Prompt, *, stream: bool) -> AsyncGenerator[list[Event], None]:
-        """Batches of events, the last event terminal; never raises an `UpstreamError`."""
-        target = choice.target
-        route = self._router.route(target, choice.model, target.keys[0])
-        while True:
+    async def events(self, choice: Choice, prompt: Prompt, trail: Trail, *, stream: bool) -> AsyncGenerator[list[Event], None]:
+        """Batches of events, the last event terminal; never raises a `GatewayError`.
+
+        The consumer adds each batch to `trail.fold` before it asks for the next: what has been put out is read from there.
+        """
+        course = Course(self._router, self._policy, choice, trail, asyncio.get_running_loop().time)
+        step = course.first()
+        while not isinstance(step, GiveUp):
+            if step.mark is not None:
+                yield [step.mark]
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                step = course.resume()
+                continue
+            start = trail.fold.tape.end
             try:
-                async with aclosing(self._call(choice, route, prompt, stream)) as batches:
+                async with aclosing(self._made(step, course, prompt, trail, stream)) as batches:
                     async for batch in batches:
                         yield batch
                 return
-            except UpstreamError as error:
-                parameter = error.refused_parameter
-                if parameter is None or parameter in route.dropped:
-                    yield [Failed(error)]
-                    return
-                self._router.remember_refusal(route, parameter)
-                route = self._router.route(target, choice.model, target.keys[0])
+            except GatewayError as error:
+                step = course.failed(step, error, spoken=trail.fold.tape.end > start)
+        if trail.parts and trail.own == NOTHING:
+            yield [trail.usage_before()]
+        yield [*trail.unsaid, Failed(step.error)]
 
-    async def _call(self, choice: Choice, route: Route, prompt: Prompt, stream: bool) -> AsyncGenerator[list[Event], None]:
-        wire = choice.target.wire
-        request = wire.encode(prompt, route, stream)
-        if not stream:
-            yield await self._upstream.whole(wire, request)
-            return
-        async with aclosing(self._upstream.stream(wire, request)) as batches:
-            async for batch in batches:
-                yield batch
+    async def _made(
+        self, call: Call, course: Course, prompt: Prompt, trail: Trail, stream: bool
+    ) -> AsyncGenerator[list[Event], None]:
+        """One call's batches; raises a `GatewayError` in place of `Failed`."""
+        lease, wire = call.lease, call.stop.target.wire
+        seam = None
+        try:
+            if course.broken_off is not None:
+                seam = Seam(course.broken_off, trail)
+                prompt = continued(prompt, course.broken_off, prefill=wire.prefill(call.stop.model))
+            request = wire.encode(prompt, call.route, stream)
+            replies = self._upstream.stream if stream else partial(self._whole, trail)
+            async with aclosing(replies(wire, request, lambda head: lease.spent(wire.limits(head)))) as batches:
+                async for batch in batches:
+                    last = batch[-1]
+                    if isinstance(last, Finished):
+                        lease.succeeded()
+                    elif isinstance(last, Failed):
+                        batch = batch[:-1]
+                    if seam is not None:
+                        batch = seam.join(batch)
+                    if batch:
+                        yield batch
+                    if isinstance(last, Failed):
+                        raise last.error
+                    if lease.probing and trail.fold.has_output:
+                        lease.spoke()
+        except UpstreamError as error:
+            lease.failed(error)
+            raise
+        except asyncio.CancelledError:
+            if course.over:
+                late = UpstreamError("provider_timeout", "The reply took longer than the server allows.", kind="timeout")
+                lease.failed(late)
+                trail.failed(late)
+            raise
+        finally:
+            lease.release()
+
+    async def _whole(
+        self, trail: Trail, wire: Provider, request: UpstreamRequest, heard: Heard
+    ) -> AsyncGenerator[list[Event], None]:
+        """A whole reply is shown when it is good; what there is of a broken one, when nothing better came."""
+        batch = await self._upstream.whole(wire, request, heard)
+        if isinstance(batch[-1], Failed):
+            trail.unsaid = batch[:-1]
+            raise batch[-1].error
+        yield batch

@@ -1,13 +1,18 @@
 """Which provider, model and key a turn goes to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from gateway.core.errors import GatewayError
+from gateway.engine.breaker import BreakerPolicy
+from gateway.engine.keys import KeyHealth, KeyPool
+from gateway.engine.rests import RestPolicy
 from gateway.providers.base import Provider, Route
 
 ALIASES = {"gemini": "google"}
 _MAX_REMEMBERED = 1000
+_AWAY: Final = frozenset({"open", "half_open", "refused", "quota"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,7 @@ class Target:
     name: str
     wire: Provider
     base_url: str
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = field(repr=False)
     models: tuple[str, ...]
 
     @property
@@ -28,19 +33,48 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Whom a turn asks first; `pinned` when the request named the provider."""
+    """Whom a turn asks; `pinned` when the request named the provider."""
 
     target: Target
     model: str
     pinned: bool
 
 
-class Router:
-    """Knows the configured providers, and what their models have refused so far."""
+@dataclass(frozen=True, slots=True)
+class ProviderHealth:
+    """A provider as operators see it: `down` while no key of its is of use (failing, refused, or without quota)."""
 
-    def __init__(self, targets: Sequence[Target], default_provider: str) -> None:
+    state: Literal["up", "down", "unconfigured"]
+    keys: tuple[KeyHealth, ...]
+
+
+class Router:
+    """Knows the configured providers, how their keys fare, and what their models have refused so far.
+
+    `fallback` names the providers to turn to, in order, when the one chosen cannot answer; those without a key are left out.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        default_provider: str,
+        fallback: Sequence[str] = (),
+        *,
+        allow_fallback_when_pinned: bool = False,
+        breaker: BreakerPolicy | None = None,
+        rest: RestPolicy | None = None,
+    ) -> None:
         self.targets: Mapping[str, Target] = {target.name: target for target in targets}
         self.default_provider = default_provider
+        self.pools: Mapping[str, KeyPool] = {
+            target.name: KeyPool(target.name, target.keys, breaker, rest) for target in targets if target.keys
+        }
+        self._fallback = tuple(
+            Choice(self.targets[name], self.targets[name].default_model, pinned=False)
+            for name in dict.fromkeys(fallback)
+            if name in self.pools
+        )
+        self._allow_fallback_when_pinned = allow_fallback_when_pinned
         self._refused: dict[tuple[str, str], frozenset[str]] = {}
 
     def choose(self, provider: str | None, model: str | None) -> Choice:
@@ -50,18 +84,38 @@ class Router:
         if target is None:
             known = ", ".join(self.targets)
             raise GatewayError("unknown_provider", f"There is no such provider; choose one of {known}.")
-        if not target.keys:
-            raise GatewayError("provider_not_configured", f"The provider {name} has no API key on this server.")
         if model is not None and model not in target.models:
             raise GatewayError("unknown_model", f"The provider {name} does not offer this model here.")
-        return Choice(target, model or target.default_model, pinned=provider is not None)
+        choice = Choice(target, model or target.default_model, pinned=provider is not None)
+        if target.keys:
+            return choice
+        for other in self.chain(choice)[1:]:
+            return other
+        raise GatewayError("provider_not_configured", f"The provider {name} has no API key on this server.")
+
+    def chain(self, choice: Choice) -> tuple[Choice, ...]:
+        """The choice and those to turn to when it cannot answer, in order."""
+        if not self._fallback or (choice.pinned and not self._allow_fallback_when_pinned):
+            return (choice,)
+        return (choice, *(other for other in self._fallback if other.target is not choice.target))
 
     def route(self, target: Target, model: str, key: str) -> Route:
         """Where one call goes, without the parameters the model has refused before."""
-        dropped = self._refused.get((target.name, model), frozenset())
-        return Route(target.name, model, target.base_url, key, dropped)
+        return Route(target.name, model, target.base_url, key, self._refused.get((target.name, model), frozenset()))
 
     def remember_refusal(self, route: Route, parameter: str) -> None:
         """The model refused a request parameter: leave it out from now on."""
-        if len(self._refused) < _MAX_REMEMBERED:
-            self._refused[(route.provider, route.model)] = route.dropped | {parameter}
+        known = self._refused.get((route.provider, route.model))
+        if known is not None or len(self._refused) < _MAX_REMEMBERED:
+            self._refused[(route.provider, route.model)] = (known or frozenset()) | {parameter}
+
+    def health(self) -> dict[str, ProviderHealth]:
+        """How every provider and key fares, by provider; cheap, and without asking anybody."""
+        return {name: _health(self.pools.get(name)) for name in self.targets}
+
+
+def _health(pool: KeyPool | None) -> ProviderHealth:
+    if pool is None:
+        return ProviderHealth("unconfigured", ())
+    keys = pool.health()
+    return ProviderHealth("down" if all(key.state in _AWAY for key in keys) else "up", keys)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.core.errors import GatewayError
-from gateway.core.events import Event, Failed, Finished, UsageReported
+from gateway.core.events import Event, Failed, Finished
 from gateway.core.fold import Fold
 from gateway.core.messages import KeptState
 from gateway.core.turn import TurnEnded, TurnError, TurnRecord, TurnStatus
@@ -21,13 +21,12 @@ from gateway.engine.recent import RecentCalls
 from gateway.engine.records import INTERRUPTED, NOT_KEPT, NOT_LOGGED, begun_of, error_of, now_ms
 from gateway.engine.records import NewTurn as NewTurn
 from gateway.engine.replay import not_logged, outcome_of
+from gateway.engine.trail import Price, Trail
 from gateway.store.base import JournalFull, Receipt, TurnLog
 
 log = logging.getLogger(__name__)
 
 PROGRESS_S: Final = 1.0
-
-Price = Callable[[str, str, UsageReported], float | None]
 
 
 class Watcher(Protocol):
@@ -66,6 +65,7 @@ class _Run:
 
     turn: LiveTurn
     new: NewTurn
+    trail: Trail
     task: asyncio.Task[None] | None = None
     ending: TurnStatus | None = None
     abandoned: bool = False
@@ -106,7 +106,7 @@ class Engine:
             raise GatewayError("overloaded", "The server is busy; try again in a moment.", retry_after=5)
         turn = LiveTurn(begun_of(new), Fold(time.time), self.abandonment.left_alone)
         turn_id = turn.begun.turn_id
-        run = self._runs[turn_id] = _Run(turn, new)
+        run = self._runs[turn_id] = _Run(turn, new, Trail(turn.begun.provider, turn.begun.model, turn.fold))
         self._by_conversation.setdefault(new.conversation_id, {})[turn_id] = run
         self.abandonment.begun(turn)
         run.task = asyncio.get_running_loop().create_task(self._run(run), name=turn_id)
@@ -207,7 +207,7 @@ class Engine:
 
     async def _consume(self, run: _Run) -> None:
         new = run.new
-        events = self._attempts.events(new.choice, new.prepared.prompt, stream=new.streamed)
+        events = self._attempts.events(new.choice, new.prepared.prompt, run.trail, stream=new.streamed)
         async with aclosing(events) as batches:
             async for batch in batches:
                 self._take(run, batch)
@@ -233,26 +233,27 @@ class Engine:
         self._log.progress(run.turn.begun, run.turn.fold.reply())
 
     def _ended(self, run: _Run, status: TurnStatus) -> TurnEnded:
-        turn, choice = run.turn, run.new.choice
+        turn, trail = run.turn, run.trail
         reply = turn.fold.reply()
         return TurnEnded(
             status=status,
-            provider=choice.target.name,
-            model=choice.model,
+            provider=trail.provider,
+            model=trail.model,
             reply=reply,
             ended_ms=now_ms(),
             first_output_ms=turn.first_output_ms,
-            cost_usd=self._cost(choice.target.name, choice.model, reply.usage),
+            cost_usd=self._cost(trail),
             error=error_of(status, turn.fold),
+            attempts=tuple(trail.attempts),
             abandoned=run.abandoned,
         )
 
-    def _cost(self, provider: str, model: str, usage: UsageReported) -> float | None:
+    def _cost(self, trail: Trail) -> float | None:
         try:
-            return self._price(provider, model, usage)
+            return trail.cost(self._price)
         except Exception:
             # A reply is worth more than its price.
-            log.exception("a turn could not be priced", extra={"provider": provider, "model": model})
+            log.exception("a turn could not be priced", extra={"provider": trail.provider, "model": trail.model})
             return None
 
     def _finish(self, run: _Run, ended: TurnEnded, receipt: Receipt) -> None:

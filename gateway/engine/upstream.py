@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,6 +12,7 @@ import aiohttp
 
 from gateway.core.errors import UpstreamError
 from gateway.core.events import Event, Failed, Finished, ReasoningDelta, SourceFound, TextDelta, ToolCalled
+from gateway.engine.connector import Connector
 from gateway.engine.silence import SilenceTimeout
 from gateway.providers.base import Decoder, Provider, UpstreamRequest
 from gateway.wire.sse import Frame, SseDecoder
@@ -41,12 +42,19 @@ def open_session(timeouts: Timeouts, connections_per_host: int = 0) -> aiohttp.C
     # Name look-up and TLS count as connecting, and so would waiting in line for a connection where their number is bounded.
     connect = None if connections_per_host else timeouts.connect_s
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, limit_per_host=connections_per_host, ttl_dns_cache=300),
+        connector=Connector(limit=0, limit_per_host=connections_per_host, ttl_dns_cache=300),
         timeout=aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=timeouts.connect_s),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept-Encoding": "identity", "User-Agent": "m3ajem-gateway"},
         trust_env=any(os.environ.get(name) or os.environ.get(name.upper()) for name in _PROXY_VARIABLES),
     )
+
+
+Heard = Callable[[Mapping[str, str]], None]
+
+
+def _ignored(_: Mapping[str, str]) -> None:
+    pass
 
 
 class Upstream:
@@ -58,19 +66,23 @@ class Upstream:
         # JSON around the text, escapes included, may be several times the text.
         self._max_bytes = max_reply_bytes * 8
 
-    async def whole(self, provider: Provider, request: UpstreamRequest) -> list[Event]:
-        """Ask for a whole reply; the last event is terminal."""
+    async def whole(self, provider: Provider, request: UpstreamRequest, heard: Heard = _ignored) -> list[Event]:
+        """Ask for a whole reply; the last event is terminal. `heard` gets the head of a good reply."""
         with _as_upstream_errors():
             async with self._post(provider, request) as response:
+                heard(response.headers)
                 return provider.decode_reply(await self._body(response))
 
-    async def stream(self, provider: Provider, request: UpstreamRequest) -> AsyncGenerator[list[Event], None]:
+    async def stream(
+        self, provider: Provider, request: UpstreamRequest, heard: Heard = _ignored
+    ) -> AsyncGenerator[list[Event], None]:
         """Ask for a streamed reply and yield its events as they come, those of one read together; the last is terminal.
 
         The consumer must not wait for anything else between two batches: silence is measured in its task.
         """
         with _as_upstream_errors():
             async with SilenceTimeout(self._timeouts.first_token_s) as guard, self._post(provider, request) as response:
+                heard(response.headers)
                 if response.content_type in _NO_STREAM:
                     yield provider.decode_reply(await self._body(response))
                     return

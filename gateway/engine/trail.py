@@ -1,0 +1,58 @@
+"""Whom a turn asked, and what came of it."""
+
+from collections.abc import Callable
+
+from gateway.core.errors import UpstreamError
+from gateway.core.events import Event, UsageReported
+from gateway.core.fold import Fold
+from gateway.core.turn import Attempt
+from gateway.engine.usage import NOTHING, added
+
+Price = Callable[[str, str, UsageReported], float | None]
+
+
+class Trail:
+    """`provider` and `model` are those asked last; `attempts` the calls that did not answer the turn, in order.
+
+    A reply that was continued is several providers' work: `parts` holds what each of the earlier ones used, `own` what the
+    current one did. `unsaid` is what a broken whole reply held.
+    """
+
+    __slots__ = ("attempts", "fold", "model", "own", "parts", "provider", "unsaid")
+
+    def __init__(self, provider: str, model: str, fold: Fold) -> None:
+        self.provider = provider
+        self.model = model
+        self.fold = fold
+        self.attempts: list[Attempt] = []
+        self.parts: list[tuple[str, str, UsageReported]] = []
+        self.own = NOTHING
+        self.unsaid: list[Event] = []
+
+    def asked(self, provider: str, model: str) -> None:
+        """A call goes out."""
+        self.provider, self.model = provider, model
+        self.own = NOTHING
+        self.unsaid = []
+
+    def failed(self, error: UpstreamError) -> None:
+        """The call did not answer the turn."""
+        self.attempts.append(Attempt(self.provider, self.model, error.code, error.upstream_status))
+
+    def broke_off(self) -> None:
+        """What has come stays; somebody else goes on."""
+        self.parts.append((self.provider, self.model, self.own if self.parts else self.fold.usage))
+
+    def usage_before(self) -> UsageReported:
+        """What the earlier parts used."""
+        total = self.parts[0][2]
+        for _, _, usage in self.parts[1:]:
+            total = added(total, usage)
+        return total
+
+    def cost(self, price: Price) -> float | None:
+        """US dollars for the whole reply, None when a price or a count is unknown."""
+        if not self.parts:
+            return price(self.provider, self.model, self.fold.usage)
+        costs = [price(*part) for part in (*self.parts, (self.provider, self.model, self.own))]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
