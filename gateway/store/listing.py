@@ -137,7 +137,7 @@ def _message(row: Row, calls: Iterable[Row]) -> dict[str, Any]:
         "finish_reason": row["finish_reason"],
         "tool_calls": [_call(call) for call in calls],
         "thoughts": _loaded(row["thoughts"]) or [],
-        "sources": [{"id": str(number), **source} for number, source in enumerate(_loaded(row["sources"]) or [], 1)],
+        "sources": _loaded(row["sources"]) or [],
         "usage": {name: row[name] for name in _USAGE} if row["role"] == "assistant" else None,
         "error": _error(_loaded(row["error"])),
     }

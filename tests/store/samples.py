@@ -46,7 +46,7 @@ def rich_turn() -> TurnRecord:
             ToolCall("call_2", "search", {}, "ليس JSON"),
         ),
         thoughts=(Thought(1, "أبحث أولًا", ("get_entry", "search"), 1_760_000_000_123), Thought(2, "", (), 1)),
-        sources=(SourceFound("web", "لسان العرب", "https://example.org/a?b=1", None, "معجم"), SourceFound("web")),
+        sources=(SourceFound("web", "لسان العرب", "https://example.org/a?b=1", None, "معجم", "1"), SourceFound("web", id="2")),
         usage=UsageReported(1200, 340, 1000, 120, 64),
         finish_reason="tool_calls",
         layout="r10,c,c,t26",
