@@ -14,6 +14,7 @@ from gateway.engine.attempts import Attempts
 from gateway.engine.following import Following
 from gateway.engine.idempotency import Keys
 from gateway.engine.lookup import Lookup
+from gateway.engine.policy import Policy
 from gateway.engine.prompt import PromptBuilder
 from gateway.engine.recent import RecentCalls
 from gateway.engine.routing import Router, Target
@@ -70,11 +71,11 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     writer.start()
 
     timeouts = Timeouts(settings.connect_timeout_s, settings.first_token_timeout_s, settings.idle_timeout_s)
-    session = await stack.enter_async_context(open_session(timeouts))
+    session = await stack.enter_async_context(open_session(timeouts, settings.upstream_connections))
     router = _router(settings, simulated_at)
     recent = RecentCalls()
     engine = Engine(
-        Attempts(router, Upstream(session, timeouts, settings.max_reply_bytes)),
+        Attempts(router, Upstream(session, timeouts, settings.max_reply_bytes), _policy(settings)),
         writer,
         recent,
         Limits(settings.turn_timeout_s, settings.abandon_s, settings.max_reply_bytes, settings.max_active_turns),
@@ -152,7 +153,21 @@ def _router(settings: Settings, simulated_at: str | None) -> Router:
         )
         for name in PROVIDER_NAMES
     ]
-    return Router(targets, settings.default_provider)
+    return Router(
+        targets,
+        settings.default_provider,
+        settings.fallback_providers,
+        allow_fallback_when_pinned=settings.allow_fallback_when_pinned,
+    )
+
+
+def _policy(settings: Settings) -> Policy:
+    return Policy(
+        max_retries=settings.max_retries,
+        turn_timeout_s=settings.turn_timeout_s,
+        max_wait_s=settings.retry_after_max_s,
+        continue_on_break=settings.continue_on_break,
+    )
 
 
 def _callers(settings: Settings) -> Callers:

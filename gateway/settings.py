@@ -90,6 +90,8 @@ class Settings(BaseModel):
     idle_timeout_s: Seconds = 60
     turn_timeout_s: Seconds = 600
     max_retries: Annotated[int, Field(ge=0, le=20)] = 2
+    retry_after_max_s: SecondsOrZero = 20
+    upstream_connections: Count = 0
     heartbeat_s: Seconds = 15
     abandon_s: SecondsOrZero = 300
     drain_s: SecondsOrZero = 30

@@ -42,7 +42,7 @@ async def health(request: web.Request) -> web.Response:
         "database": database,
         "spooled_turns": spooled,
         "refused_turns": refused,
-        "providers": {name: "up" if target.keys else "unconfigured" for name, target in services.router.targets.items()},
+        "providers": {name: found.state for name, found in services.router.health().items()},
         "active_turns": services.engine.active,
         "version": services.version,
     }

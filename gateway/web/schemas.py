@@ -71,6 +71,14 @@ class Usage(_Answer):
     """Null for a model with no known price."""
 
 
+class Tried(_Answer):
+    """A call that did not answer the turn."""
+
+    provider: ProviderName
+    model: str
+    code: ErrorCode
+
+
 class ChatReply(_Answer):
     """A whole reply; also the data of the event `done`."""
 
@@ -91,6 +99,8 @@ class ChatReply(_Answer):
     """Null for a stopped reply."""
     usage: Usage
     logged: Literal["stored", "spooled"]
+    attempts: list[Tried] | None = None
+    """What was tried before, in order; absent when the first call answered."""
     simulated: Literal[True] | None = None
     """Stands in replies of the built-in simulator."""
 

@@ -135,6 +135,8 @@ def reply_body(begun: TurnBegun, ended: TurnEnded, message_id: int | None, conve
         },
         "logged": "spooled" if message_id is None else "stored",
     }
+    if ended.attempts:
+        body["attempts"] = [{"provider": tried.provider, "model": tried.model, "code": tried.code} for tried in ended.attempts]
     if begun.simulated:
         body["simulated"] = True
     return dumps(body)
