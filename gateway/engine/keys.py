@@ -16,7 +16,7 @@ from gateway.engine.lease import Lease
 from gateway.engine.rests import RestPolicy, Rests
 
 _USABLE: Final = {None: 0, "low": 1}
-_AS_A_LAST_RESORT: Final = {**_USABLE, "broken": 2, "quota": 3, "refused": 4}
+_AS_A_LAST_RESORT: Final = {**_USABLE, "broken": 2, "limited": 3, "quota": 4, "refused": 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ class KeyPool:
     ) -> Lease | None:
         """Take the key with the least in flight, rather one not among the names `tried`; None when all rest.
 
-        `last_resort`: nobody else can serve the turn, so that even a key that keeps failing, or was refused, is better than
-        none; a key that rests because the provider said so is not.
+        `last_resort`: nobody else can serve the turn, so that even a key that keeps failing is better than none, and one that
+        rests may be asked by one call at a time.
         """
         ranks = _AS_A_LAST_RESORT if last_resort else _USABLE
         best: tuple[tuple[int, bool, int], Key, str | None] | None = None

@@ -7,6 +7,7 @@ from typing import Final, Literal
 RestKind = Literal["low", "limited", "quota", "refused"]
 
 ANY: Final = ""
+_ASIDE: Final = ("quota", "refused")
 _WEIGHT: Final[dict[RestKind, int]] = {"low": 0, "limited": 1, "quota": 2, "refused": 3}
 
 
@@ -27,12 +28,16 @@ class RestPolicy:
 
 @dataclass(slots=True)
 class Rest:
-    """`until` is on the pool's clock; `probing` while one call finds out whether a refused key works again."""
+    """`until` is on the pool's clock; `probing` while one call finds out whether the key works again."""
 
     kind: RestKind
     until: float
     strikes: int
     probing: bool = False
+
+    def holds(self, now: float) -> bool:
+        """Whether calls are kept away: a refused key rests on until a probe has succeeded, a limit ends by itself."""
+        return now < self.until or (self.probing and self.kind in _ASIDE)
 
 
 class Rests:
@@ -53,14 +58,14 @@ class Rests:
         now = self._clock()
         for name in (ANY, model):
             rest = self._rests.get(name)
-            if rest is not None and (rest.probing or now < rest.until):
+            if rest is not None and rest.holds(now):
                 return rest
         return None
 
     def worst(self) -> Rest | None:
         """The gravest rest of any model, for operators; a refusal counts until a probe succeeds."""
         now = self._clock()
-        found = [rest for rest in self._rests.values() if rest.kind in ("quota", "refused") or now < rest.until]
+        found = [rest for rest in self._rests.values() if rest.kind in _ASIDE or now < rest.until]
         return max(found, key=lambda rest: _WEIGHT[rest.kind], default=None)
 
     def left(self, rest: Rest) -> float:
@@ -86,12 +91,18 @@ class Rests:
         return news
 
     def probed(self, model: str) -> bool:
-        """Whether a call is finding out just now whether the key works again."""
-        return bool(self._rests) and any(name in self._rests and self._rests[name].probing for name in (ANY, model))
+        """Whether a call is finding out just now whether a resting key works again."""
+        if not self._rests:
+            return False
+        now = self._clock()
+        found = (self._rests.get(name) for name in (ANY, model))
+        return any(rest is not None and rest.probing and rest.holds(now) for rest in found)
 
     def probe(self, model: str) -> bool:
-        """A call begins; True when the key was refused before: the call finds out whether it works again."""
-        found = [rest for name in (ANY, model) if (rest := self._rests.get(name)) and rest.kind in ("quota", "refused")]
+        """A call begins; True when the key was refused before, or rests: the call finds out whether it works again."""
+        now = self._clock()
+        rests = [rest for name in (ANY, model) if (rest := self._rests.get(name))]
+        found = [rest for rest in rests if rest.kind in _ASIDE or (rest.kind == "limited" and now < rest.until)]
         for rest in found:
             rest.probing = True
         return bool(found)
