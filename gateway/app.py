@@ -21,6 +21,7 @@ from gateway.engine.routing import Router, Target
 from gateway.engine.runner import Engine, Limits
 from gateway.engine.sharing import Sharing
 from gateway.engine.upstream import Timeouts, Upstream, open_session
+from gateway.observe.metrics import Metrics
 from gateway.observe.prices import Prices
 from gateway.providers.registry import PROVIDERS
 from gateway.settings import PROVIDER_NAMES, Settings
@@ -86,6 +87,7 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     keys = Keys(store, lookup)
     stack.push_async_callback(keys.close)
     stack.push_async_callback(engine.drain, 0)
+    metrics = _metrics(engine, writer, stack)
     prompts = PromptBuilder(store, recent, settings.history_messages, settings.max_output_tokens)
     return Services(
         engine=engine,
@@ -96,6 +98,7 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
         health=writer,
         router=router,
         intake=Intake(engine, router, prompts, store, keys, simulated=simulated_at is not None),
+        metrics=metrics,
         gate=Gate(
             _callers(settings),
             this_machine_alone=not settings.callers_configured and settings.allow_anonymous == "false",
@@ -104,6 +107,22 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
         version=__version__,
         simulated=simulated_at is not None,
     )
+
+
+def _metrics(engine: Engine, writer: Writer, stack: AsyncExitStack) -> Metrics:
+    metrics = Metrics(
+        lambda: {
+            "active_turns": engine.active,
+            "readers": engine.readers,
+            "spooled_turns": writer.spooled,
+            "refused_turns": writer.refused,
+            "database_up": writer.database_up,
+        }
+    )
+    metrics.start()
+    stack.push_async_callback(metrics.close)
+    engine.watchers.append(metrics)
+    return metrics
 
 
 def _shared(settings: Settings, engine: Engine, store: PostgresStore, stack: AsyncExitStack) -> Shared | None:

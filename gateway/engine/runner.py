@@ -98,6 +98,11 @@ class Engine:
         """How many turns are running."""
         return len(self._runs)
 
+    @property
+    def readers(self) -> int:
+        """How many readers are attached to running turns."""
+        return sum(run.turn.readers for run in self._runs.values())
+
     def start(self, new: NewTurn) -> LiveTurn:
         """Begin a turn in a task of its own. Raises `GatewayError`: `overloaded`, `shutting_down`."""
         if self.draining:

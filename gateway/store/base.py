@@ -110,6 +110,10 @@ class Store(Protocol):
         """Delete it and remember the moment, so that no turn that began before is written later. False: none for them."""
         ...
 
+    async def statistics(self, since: datetime) -> dict[str, Any]:
+        """Turns, tokens, cost, times and errors of the turns that ended since then, JSON-ready."""
+        ...
+
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the database answers a trivial query promptly."""
         ...

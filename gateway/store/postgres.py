@@ -5,11 +5,12 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from gateway.core.messages import KeptState, Message
 from gateway.core.turn import TurnRecord
-from gateway.store import claims, listing, reads
+from gateway.store import claims, listing, reads, statistics
 from gateway.store.base import Claim, ConversationFilter, Page, Stored, StoredTurn, StoreUnavailable, Viewer
 from gateway.store.dsn import Dsn
 from gateway.store.failures import is_missing_schema
@@ -93,6 +94,10 @@ class PostgresStore:
     async def claimed(self, caller: str | None, key: str) -> Claim | None:
         """See `ClaimStore.claimed`."""
         return await self._run(lambda connection: claims.claimed(connection, caller, key))
+
+    async def statistics(self, since: datetime) -> dict[str, Any]:
+        """See `Store.statistics`."""
+        return await self._run(lambda connection: statistics.statistics(connection, since))
 
     async def ping(self) -> None:
         """See `Store.ping`."""

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from gateway.web import chat, conversations, monitoring, streams
+from gateway.web import chat, conversations, monitoring, statistics, streams
 
 
 def add_routes(app: web.Application) -> None:
@@ -13,6 +13,8 @@ def add_routes(app: web.Application) -> None:
             web.get("/health", monitoring.health),
             web.get("/health/live", monitoring.live),
             web.get("/health/ready", monitoring.ready),
+            web.get("/stats", statistics.stats),
+            web.get("/metrics", statistics.metrics),
             web.post("/chat", chat.chat),
             web.post("/chat/stream", chat.chat_stream),
             web.delete("/chat/stream", streams.stop_by_key),

@@ -10,6 +10,7 @@ from gateway.engine.lookup import Lookup
 from gateway.engine.routing import Router
 from gateway.engine.runner import Engine
 from gateway.engine.sharing import Sharing
+from gateway.observe.metrics import Metrics
 from gateway.store.base import Health, Store
 from gateway.web.gate import Gate
 from gateway.web.intake import Intake
@@ -36,6 +37,7 @@ class Services:
     router: Router
     intake: Intake
     gate: Gate
+    metrics: Metrics
     heartbeat_s: float
     version: str
     simulated: bool

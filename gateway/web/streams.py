@@ -24,6 +24,7 @@ async def resume_turn(request: web.Request, turn: LiveTurn, last: EventId | None
     """Go on behind `last`; 204 tells a client that it has everything."""
     if last is not None and last.position is None:
         return web.Response(status=204)
+    request.app[SERVICES].metrics.resumed()
     return await serve_events(request, turn, -1 if last is None else last.position)
 
 

@@ -1,0 +1,56 @@
+"""What happened lately, counted by PostgreSQL."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.store.pool import Connection
+from gateway.store.queries import QUERIES
+
+_TOKENS = ("input", "output", "cached", "reasoning")
+_QUANTILES = ("p50", "p95", "p99")
+
+
+async def statistics(connection: Connection, since: datetime) -> dict[str, Any]:
+    """See `Store.statistics`."""
+    rows = await connection.fetch(QUERIES["statistics"], since.astimezone(UTC).replace(tzinfo=None))
+    counted = [row for row in rows if row["turns"]]
+    by_status: Counter[str] = Counter()
+    by_provider: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    errors: Counter[str] = Counter()
+    for row in counted:
+        by_status[row["status"]] += row["turns"]
+        by_provider[row["provider"]][row["status"]] += row["turns"]
+        if row["error"]:
+            errors[row["error"]] += row["turns"]
+    return {
+        "turns": {
+            "total": sum(by_status.values()),
+            "by_status": dict(by_status),
+            "by_provider": {name: _provider(name, statuses, counted) for name, statuses in by_provider.items()},
+        },
+        "tokens": _tokens(counted),
+        "cost_usd": _cost(counted),
+        "time_to_first_token_ms": _quantiles(rows[0]["first_ms"]),
+        "total_ms": _quantiles(rows[0]["total_ms"]),
+        "errors": dict(errors),
+    }
+
+
+def _provider(name: str, statuses: Counter[str], rows: Sequence[Any]) -> dict[str, Any]:
+    own = [row for row in rows if row["provider"] == name]
+    return {"total": sum(statuses.values()), **statuses, "tokens": _tokens(own), "cost_usd": _cost(own)}
+
+
+def _tokens(rows: Sequence[Any]) -> dict[str, int]:
+    return {kind: sum(int(row[f"{kind}_tokens"] or 0) for row in rows) for kind in _TOKENS}
+
+
+def _cost(rows: Sequence[Any]) -> float:
+    return round(sum(row["cost_usd"] or 0.0 for row in rows), 10)
+
+
+def _quantiles(values: Sequence[float | None] | None) -> dict[str, float | None]:
+    found = values or (None, None, None)
+    return {name: None if value is None else round(value, 1) for name, value in zip(_QUANTILES, found, strict=True)}

@@ -1,0 +1,53 @@
+"""GET /stats and GET /metrics: numbers for the operator."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from aiohttp import web
+
+from gateway.core.errors import GatewayError
+from gateway.observe.metrics import CONTENT_TYPE
+from gateway.web.monitoring import json_response
+from gateway.web.services import SERVICES
+
+_WINDOW: Final = re.compile(r"([1-9]\d{0,4})([smhd])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST: Final = timedelta(days=3660)
+
+
+async def stats(request: web.Request) -> web.Response:
+    """What happened in the last hours, from the log, and what is going on now."""
+    services = request.app[SERVICES]
+    _for_operators(request)
+    text = request.query.get("window", "24h")
+    since = datetime.now(UTC) - _window(text)
+    counted = await services.store.statistics(since)
+    active = {"active_turns": services.engine.active, "active_streams": services.engine.readers}
+    return json_response(
+        {"window": text, "since": since.isoformat(timespec="seconds").replace("+00:00", "Z"), **counted, **active}
+    )
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Prometheus text."""
+    _for_operators(request)
+    body = request.app[SERVICES].metrics.render()
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
+
+
+def _for_operators(request: web.Request) -> None:
+    """Raises `GatewayError`: `unauthenticated`, `forbidden`."""
+    if not request.app[SERVICES].gate.caller(request).reads_everything:
+        raise GatewayError("forbidden", "Only the operator may see this.")
+
+
+def _window(text: str) -> timedelta:
+    found = _WINDOW.fullmatch(text)
+    if found is None:
+        raise GatewayError(
+            "invalid_request",
+            "The window takes a number and a unit, such as 15m, 24h or 30d.",
+            fields=(("window", "takes a number and one of s, m, h, d"),),
+        )
+    return min(timedelta(**{_UNITS[found[2]]: int(found[1])}), _LONGEST)
