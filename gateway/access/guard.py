@@ -1,5 +1,6 @@
 """The guard of open mode on loopback: only this machine's own programs may come in without a token."""
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -32,6 +33,7 @@ _FORWARDING: Final = frozenset(
         "tailscale-user-login",
     }
 )
+_HOST: Final = re.compile(r"(?:(?P<name>[a-z0-9._-]+)|\[(?P<ipv6>[0-9a-f:.]+)\])(?::[0-9]{1,5})?", re.ASCII)
 
 
 def open_mode_guard(header_names: Iterable[str], remote: str | None, host: str | None) -> None:
@@ -51,12 +53,10 @@ def open_mode_guard(header_names: Iterable[str], remote: str | None, host: str |
 
 def is_loopback_host(host: str) -> bool:
     """Whether a Host header names this machine: `localhost`, a name under it, 127.0.0.0/8 or ::1, with or without a port."""
-    name = host.strip().lower()
-    if not name.startswith("["):
-        name, _, port = name.partition(":")
-        if port and not port.isdecimal():
-            return False
-    name = name.removesuffix(".")
+    parts = _HOST.fullmatch(host.strip().lower())
+    if parts is None:
+        return False
+    name = (parts["name"] or parts["ipv6"]).removesuffix(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
     address = parse_address(name)

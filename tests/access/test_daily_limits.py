@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import date
-from typing import Any
 
 import pytest
 
@@ -11,7 +10,7 @@ from gateway.access.daily import DailyLimits, Reservation
 from gateway.access.quota import OverLimit
 from gateway.access.sql import Database
 from gateway.store.base import StoreUnavailable
-from tests.access.conftest import TestDatabase
+from tests.access.databases import OwnDatabase, Switch
 
 NOON = 1_763_812_800.0  # 2025-11-22 12:00 UTC
 DAY = date(2025, 11, 22)
@@ -26,22 +25,6 @@ class Clock:
         return self.now
 
 
-class Switch:
-    """A database that can be taken away."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self.away = False
-        self.asked = asyncio.Event()
-
-    async def run(self, work: Any) -> Any:
-        if self.away:
-            raise StoreUnavailable("away")
-        answer = await self._database.run(work)
-        self.asked.set()
-        return answer
-
-
 def limits(database: Database, clock: Clock | None = None, user_limit: int = 30, key_limit: int = 0) -> DailyLimits:
     return DailyLimits(database, user_limit=user_limit, key_limit=key_limit, clock=clock or Clock())
 
@@ -52,12 +35,12 @@ async def taken(daily: DailyLimits, caller: Caller = AISHA) -> Reservation:
     return reservation
 
 
-async def count_of(database: TestDatabase, caller: str = "user:7", day: date = DAY) -> int | None:
-    rows = await database.run("SELECT count FROM daily_usage WHERE caller = $1 AND day = $2", caller, day)
+async def count_of(database: OwnDatabase, caller: str = "user:7", day: date = DAY) -> int | None:
+    rows = await database.rows("SELECT count FROM daily_usage WHERE caller = $1 AND day = $2", caller, day)
     return rows[0]["count"] if rows else None
 
 
-async def test_200_at_once_on_a_limit_of_30_give_exactly_30_over_two_pools(database: TestDatabase) -> None:
+async def test_200_at_once_on_a_limit_of_30_give_exactly_30_over_two_pools(database: OwnDatabase) -> None:
     replicas = [limits(database.pool()), limits(database.pool())]
     outcomes = await asyncio.gather(*(replicas[n % 2].reserve(AISHA) for n in range(200)), return_exceptions=True)
     passed = [outcome for outcome in outcomes if isinstance(outcome, Reservation)]
@@ -67,7 +50,7 @@ async def test_200_at_once_on_a_limit_of_30_give_exactly_30_over_two_pools(datab
     assert await count_of(database) == 30
 
 
-async def test_after_a_restart_the_count_stands(database: TestDatabase) -> None:
+async def test_after_a_restart_the_count_stands(database: OwnDatabase) -> None:
     before = limits(database.pool(), user_limit=3)
     for _ in range(3):
         await before.reserve(AISHA)
@@ -79,7 +62,7 @@ async def test_after_a_restart_the_count_stands(database: TestDatabase) -> None:
     assert await after.used("user:7") == 3
 
 
-async def test_the_day_ends_at_midnight_utc(database: TestDatabase) -> None:
+async def test_the_day_ends_at_midnight_utc(database: OwnDatabase) -> None:
     clock = Clock(NOON + 12 * 3600 - 90)
     daily = limits(database.pool(), clock, user_limit=1)
     assert (await taken(daily)).quota.reset_s == 90
@@ -92,7 +75,7 @@ async def test_the_day_ends_at_midnight_utc(database: TestDatabase) -> None:
     assert (await taken(daily)).quota.reset_s == 86_400
 
 
-async def test_callers_are_counted_apart_and_only_where_they_have_a_limit(database: TestDatabase) -> None:
+async def test_callers_are_counted_apart_and_only_where_they_have_a_limit(database: OwnDatabase) -> None:
     daily = limits(database.pool(), user_limit=1, key_limit=2)
     await taken(daily)
     await taken(daily, Caller("user", "user:8"))
@@ -105,7 +88,7 @@ async def test_callers_are_counted_apart_and_only_where_they_have_a_limit(databa
     assert await limits(database.pool(), user_limit=0).reserve(AISHA) is None
 
 
-async def test_a_refund_gives_back_exactly_one(database: TestDatabase) -> None:
+async def test_a_refund_gives_back_exactly_one(database: OwnDatabase) -> None:
     daily = limits(database.pool(), user_limit=2)
     first = await taken(daily)
     await taken(daily)
@@ -118,7 +101,7 @@ async def test_a_refund_gives_back_exactly_one(database: TestDatabase) -> None:
     assert await count_of(database) == 2
 
 
-async def test_refunds_reach_the_database_by_themselves(database: TestDatabase) -> None:
+async def test_refunds_reach_the_database_by_themselves(database: OwnDatabase) -> None:
     switch = Switch(database.pool())
     daily = limits(switch)
     daily.start()
@@ -132,7 +115,7 @@ async def test_refunds_reach_the_database_by_themselves(database: TestDatabase) 
         await daily.close()
 
 
-async def test_without_the_database_questions_are_counted_here_and_settled_later(database: TestDatabase) -> None:
+async def test_without_the_database_questions_are_counted_here_and_settled_later(database: OwnDatabase) -> None:
     switch = Switch(database.pool())
     daily = limits(switch, user_limit=5)
     await taken(daily)
@@ -149,7 +132,7 @@ async def test_without_the_database_questions_are_counted_here_and_settled_later
         await daily.reserve(AISHA)
 
 
-async def test_what_was_counted_here_counts_before_anybody_reserves_again(database: TestDatabase) -> None:
+async def test_what_was_counted_here_counts_before_anybody_reserves_again(database: OwnDatabase) -> None:
     switch = Switch(database.pool())
     daily = limits(switch, user_limit=3)
     switch.away = True
@@ -163,7 +146,7 @@ async def test_what_was_counted_here_counts_before_anybody_reserves_again(databa
         await daily.reserve(AISHA)
 
 
-async def test_counts_that_cannot_be_settled_wait(database: TestDatabase) -> None:
+async def test_counts_that_cannot_be_settled_wait(database: OwnDatabase) -> None:
     switch = Switch(database.pool())
     daily = limits(switch)
     switch.away = True
@@ -177,7 +160,7 @@ async def test_counts_that_cannot_be_settled_wait(database: TestDatabase) -> Non
     assert await count_of(database) == 1
 
 
-async def test_many_callers_are_settled_together(database: TestDatabase) -> None:
+async def test_many_callers_are_settled_together(database: OwnDatabase) -> None:
     switch = Switch(database.pool())
     daily = limits(switch)
     switch.away = True
@@ -185,11 +168,11 @@ async def test_many_callers_are_settled_together(database: TestDatabase) -> None
         await daily.reserve(Caller("user", f"user:{number}"))
     switch.away = False
     await daily.settle()
-    rows = await database.run("SELECT count(*), sum(count) FROM daily_usage")
+    rows = await database.rows("SELECT count(*), sum(count) FROM daily_usage")
     assert tuple(rows[0]) == (1200, 1200)
 
 
-async def test_long_gone_days_are_forgotten(database: TestDatabase) -> None:
+async def test_long_gone_days_are_forgotten(database: OwnDatabase) -> None:
     clock = Clock()
     daily = limits(database.pool(), clock)
     await taken(daily)
