@@ -48,6 +48,9 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = _http_problem(error, request_id)
     except Exception:
         log.exception("a request broke", extra={"request_id": request_id})
+        if request.writer.output_size:
+            # Half an answer is out: it can only be cut.
+            raise
         response = problem(GatewayError("internal_error", "The server made a mistake; please try again."), request_id)
     if not response.prepared:
         response.headers["X-Request-Id"] = request_id
@@ -85,3 +88,5 @@ async def read_json_body(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError:
         raise GatewayError("invalid_json", "The body did not arrive in time.") from None
+    except web.RequestPayloadError:
+        raise GatewayError("invalid_json", "The body is not encoded as its headers say.") from None

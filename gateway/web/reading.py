@@ -26,8 +26,8 @@ async def serve_events(request: web.Request, turn: LiveTurn, position: int | Non
             _raise_early_failure(turn)
         headers = {**_STREAM_HEADERS, "X-Turn-Id": turn.begun.turn_id, "X-Request-Id": request[REQUEST_ID]}
         response = web.StreamResponse(headers=headers)
-        await response.prepare(request)
         try:
+            await response.prepare(request)
             while (frames := await reader.next()) is not None:
                 await response.write(frames)
             await response.write_eof()
