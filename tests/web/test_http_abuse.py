@@ -100,11 +100,12 @@ async def test_addresses_that_do_not_exist(gateway: Gateway, wire: Wire, subtest
 
 
 async def test_request_ids(gateway: Gateway) -> None:
-    for given in ("abc-123", "A.b_c:d", "x" * 128):
-        assert (await gateway.client.get("/", headers={"X-Request-Id": given})).headers["X-Request-Id"] == given
-    for given in ("", "a b", "x" * 129, "<script>", "سلام".encode().decode("latin-1")):
-        answer = await gateway.client.get("/", headers={"X-Request-Id": given.encode("latin-1")})
-        assert answer.headers["X-Request-Id"] not in ("", given)
+    for given in (b"abc-123", b"A.b_c:d", b"x" * 128):
+        answer = await gateway.client.get("/", headers=[(b"X-Request-Id", given)])
+        assert answer.headers["X-Request-Id"].encode() == given
+    for given in (b"", b"a b", b"x" * 129, b"<script>", "سلام".encode()):
+        answer = await gateway.client.get("/", headers=[(b"X-Request-Id", given)])
+        assert len(answer.headers["X-Request-Id"]) == 32
     reply = await gateway.client.post("/chat", content=GOOD, headers={"X-Request-Id": "from-the-app"})
     [row] = await gateway.rows(
         "SELECT request_id FROM messages WHERE turn_id = $1 AND role = 'assistant'", reply.json()["turn_id"]
@@ -112,23 +113,19 @@ async def test_request_ids(gateway: Gateway) -> None:
     assert row["request_id"] == "from-the-app"
 
 
+TURN = b"01a20646-bbd1-70ab-a217-2fb5d3b3cae9"
+BAD_HEADERS = {
+    b"Idempotency-Key": [b"", b"a b", b"x" * 201, "مفتاح".encode(), b"a\tb"],
+    b"Last-Event-ID": [b"x", b"1", b".", TURN, TURN + b".-1", TURN + b".1e3", TURN.upper() + b".1", b"x" * 4000],
+}
+
+
 async def test_headers_that_name_nothing(gateway: Gateway, subtests: pytest.Subtests) -> None:
-    for name, values in {
-        "Idempotency-Key": ["", "a b", "x" * 201, "مفتاح".encode(), b"a\tb"],
-        "Last-Event-ID": [
-            "x",
-            "1",
-            ".",
-            "01a20646-bbd1-70ab-a217-2fb5d3b3cae9",
-            "01a20646-bbd1-70ab-a217-2fb5d3b3cae9.-1",
-            "x" * 4000,
-        ],
-    }.items():
+    for name, values in BAD_HEADERS.items():
         for value in values:
             with subtests.test(name=name, value=value):
-                headers = [(name.encode(), value if isinstance(value, bytes) else value.encode())]
-                if name == "Last-Event-ID" or value:
-                    check_problem(await gateway.client.post("/chat/stream", content=GOOD, headers=headers), "invalid_request")
+                answer = await gateway.client.post("/chat/stream", content=GOOD, headers=[(name, value)])
+                check_problem(answer, "invalid_request")
     assert gateway.simulator.calls == []
 
 
@@ -140,8 +137,7 @@ async def test_one_connection_serves_requests_sent_at_once(gateway: Gateway, wir
 
 async def test_old_http_and_lower_case_headers(gateway: Gateway, wire: Wire) -> None:
     await wire.say(b"POST /chat HTTP/1.0\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(GOOD) + GOOD)
-    status, headers, _ = await wire.hear()
-    assert status == 200
+    assert (await wire.hear())[0] == 200
     assert await wire.reader.read() == b""
 
 
@@ -182,7 +178,7 @@ async def test_broken_http_is_refused_and_the_connection_closed(gateway: Gateway
     await wire.say(request_bytes)
     answer = await wire.reader.read()
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
-    assert answer.count(b"HTTP/1.") == 1
+    assert answer.count(b"Content-Length: ") == 1
     assert b"Traceback" not in answer
     assert (await gateway.client.get("/health")).json()["status"] == "healthy"
     assert gateway.simulator.calls == []
