@@ -21,7 +21,8 @@ def _value(schema: Any, root: dict[str, Any], word: str, number: int, depth: int
     if isinstance(schema.get("enum"), list) and schema["enum"]:
         return schema["enum"][0]
     for choice in ("anyOf", "oneOf", "allOf"):
-        branches = [branch for branch in schema.get(choice) or () if branch != {"type": "null"}]
+        branches = schema.get(choice)
+        branches = [branch for branch in branches if branch != {"type": "null"}] if isinstance(branches, list) else []
         if branches:
             return _value(branches[0], root, word, number, depth + 1)
     return _typed(schema, root, word, number, depth)
@@ -52,7 +53,11 @@ def _object(schema: dict[str, Any], root: dict[str, Any], word: str, number: int
         return {}
     required = schema.get("required")
     names = required if isinstance(required, list) and required else list(properties)
-    return {name: _value(properties[name], root, word, number, depth + 1) for name in names if name in properties}
+    return {
+        name: _value(properties[name], root, word, number, depth + 1)
+        for name in names
+        if isinstance(name, str) and name in properties
+    }
 
 
 def _resolve(reference: str, root: dict[str, Any]) -> Any:

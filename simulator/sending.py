@@ -70,9 +70,14 @@ class Sending:
         gap = (self.script.gap_ms or 0) / 1000 if self.reply.streamed else 0
         if not gap and self.script.chunks is None:
             pieces = [b"".join(pieces)]
+        pieces = cut(pieces, self.script.chunks)
+        if len(pieces) == 1:
+            if pieces[0]:
+                await response.write(pieces[0])
+            return
         loop = asyncio.get_running_loop()
         due = loop.time()
-        for piece in cut(pieces, self.script.chunks):
+        for piece in pieces:
             if not piece:
                 continue
             await response.write(piece)

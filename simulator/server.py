@@ -15,7 +15,7 @@ from simulator.admin import add_admin_routes
 from simulator.answer import Ask, answer
 from simulator.calls import Call, CallLog, Outcome
 from simulator.formats import anthropic, gemini, groq, openai
-from simulator.formats.base import Format, Incoming, Problem, RefusedError, Reply
+from simulator.formats.base import Format, Incoming, Problem, RefusedError, Reply, read
 from simulator.script import Script
 from simulator.scripts import Scripts
 from simulator.sending import Sending
@@ -157,7 +157,7 @@ class Simulator:
     async def _answer(self, request: web.Request, call: Call, wire: Format) -> web.StreamResponse:
         try:
             self._check_key(call, wire)
-            ask = wire.read(_incoming(request, call))
+            ask = read(wire, _incoming(request, call))
             script = self._script(ask, call)
             reply = self._reply(ask, script, wire)
         except RefusedError as refused:

@@ -115,7 +115,7 @@ def reply(ask: Ask, answer: Answer) -> Reply:
         "stop_reason": None,
         "stop_sequence": None,
         "stop_details": None,
-        "usage": {**_usage(answer), "output_tokens": 1} if ask.stream else _usage(answer),
+        "usage": _usage_at_start(answer) if ask.stream else _usage(answer),
     }
     if not ask.stream:
         return Reply(200, head(False), [dumps({**message, **_stop(answer)})])
@@ -124,8 +124,7 @@ def reply(ask: Ask, answer: Answer) -> Reply:
         pieces += _block_events(index, block, answer)
     ending = [_event("message_stop", {})]
     if answer.finish != "none":
-        usage = {**_usage(answer), "output_tokens_details": {"thinking_tokens": answer.reasoning_tokens}}
-        ending.insert(0, _event("message_delta", {"delta": _stop(answer), "usage": usage}))
+        ending.insert(0, _event("message_delta", {"delta": _stop(answer), "usage": _usage(answer)}))
     return Reply(200, head(True), pieces + ending, streamed=True, closing=len(ending))
 
 
@@ -210,12 +209,20 @@ def _stop(answer: Answer) -> dict[str, Any]:
     return {"stop_reason": reason, "stop_sequence": None, "stop_details": details}
 
 
-def _usage(answer: Answer) -> dict[str, Any]:
+def _usage_at_start(answer: Answer) -> dict[str, Any]:
     return {
         "input_tokens": answer.input_tokens,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
+        "output_tokens": 1,
+    }
+
+
+def _usage(answer: Answer) -> dict[str, Any]:
+    return {
+        **_usage_at_start(answer),
         "output_tokens": answer.output_tokens,
+        "output_tokens_details": {"thinking_tokens": answer.reasoning_tokens},
     }
 
 

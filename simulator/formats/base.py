@@ -92,6 +92,15 @@ class Format:
     retry_headers: Callable[[Problem], dict[str, str]] = field(default=lambda problem: retry_header(problem))
 
 
+def read(wire: Format, incoming: Incoming) -> Ask:
+    """Return what a request asks; raise `RefusedError` for anything the provider would refuse."""
+    try:
+        return wire.read(incoming)
+    except (AttributeError, KeyError, TypeError) as error:
+        # A shape that no rule names: nothing the provider would take either.
+        raise RefusedError(400, "The request does not have the shape that is expected here.") from error
+
+
 def retry_header(problem: Problem) -> dict[str, str]:
     """The Retry-After header, in whole seconds (at least the wait)."""
     return {} if problem.retry_after is None else {"Retry-After": str(-int(-problem.retry_after // 1))}

@@ -37,7 +37,7 @@ def check(body: dict[str, Any], version: str) -> None:
     max_tokens = body.get("max_tokens")
     if max_tokens is None:
         _refuse("max_tokens: Field required")
-    if not isinstance(max_tokens, int) or max_tokens < 1:
+    if not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 1:
         _refuse("max_tokens: Input should be greater than or equal to 1")
     _check_messages(body)
     _check_system(body.get("system"))
@@ -234,6 +234,8 @@ def _check_choice(choice: Any, names: list[str]) -> None:
 
 def _check_sampling(body: dict[str, Any]) -> None:
     model, thinking = body["model"], body.get("thinking")
+    if thinking is not None and not isinstance(thinking, dict):
+        _refuse("thinking: Input should be a valid dictionary or object to extract fields from")
     temperature = body.get("temperature")
     if isinstance(temperature, int | float) and not 0 <= temperature <= 1:
         _refuse("temperature: range: 0..1")

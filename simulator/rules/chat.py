@@ -16,6 +16,30 @@ class Unpaired:
     ids: tuple[str, ...]
 
 
+_KINDS: dict[str, tuple[str, type | tuple[type, ...]]] = {
+    "stream": ("a boolean", bool),
+    "stream_options": ("an object", dict),
+    "max_tokens": ("an integer", int),
+    "max_completion_tokens": ("an integer", int),
+    "temperature": ("a decimal", (int, float)),
+    "top_p": ("a decimal", (int, float)),
+    "reasoning_effort": ("a string", str),
+}
+
+
+def check_kinds(body: dict[str, Any]) -> None:
+    """Raise `RefusedError` for a parameter of another kind than its own, or a token limit below one."""
+    for name, (kind, types) in _KINDS.items():
+        value = body.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
+            raise RefusedError(400, f"Invalid type for '{name}': expected {kind}.", param=name, code="invalid_type")
+        if isinstance(value, int) and types is int and value < 1:
+            text = f"Invalid '{name}': integer below minimum value. Expected a value >= 1, but got {value} instead."
+            raise RefusedError(400, text, param=name, code="integer_below_min_value")
+
+
 def unpaired(messages: list[dict[str, Any]]) -> Unpaired | None:
     """Return the first tool message without its call, or the first call without its tool message right behind it."""
     waiting: list[str] = []

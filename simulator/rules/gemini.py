@@ -208,7 +208,7 @@ def _check_generation(config: dict[str, Any], model: str) -> None:
     if isinstance(temperature, int | float) and not 0 <= temperature <= 2:
         _refuse("* GenerateContentRequest.generation_config.temperature: temperature must be in the range [0.0, 2.0].\n")
     limit = config.get("maxOutputTokens")
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
         _refuse("* GenerateContentRequest.generation_config.max_output_tokens: max_output_tokens must be positive.\n")
 
 

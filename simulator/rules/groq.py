@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from simulator.formats.base import RefusedError
 from simulator.rules import names
-from simulator.rules.chat import objects, unpaired
+from simulator.rules.chat import check_kinds, objects, unpaired
 
 _FIELDS = names(
     "citation_options compound_custom disable_tool_validation documents exclude_domains frequency_penalty function_call "
@@ -32,6 +32,7 @@ def check(body: dict[str, Any]) -> None:
     for name in body:
         if name not in _FIELDS:
             raise RefusedError(400, f"property '{name}' is unsupported")
+    check_kinds(body)
     if body.get("n") not in (None, 1):
         raise RefusedError(400, "'n' : number must be at most 1")
     messages = body.get("messages")

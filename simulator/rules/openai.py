@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from simulator.formats.base import RefusedError
 from simulator.rules import names
-from simulator.rules.chat import objects, unpaired
+from simulator.rules.chat import check_kinds, objects, unpaired
 
 _FIELDS = names(
     "audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens messages metadata "
@@ -36,6 +36,7 @@ def check(body: dict[str, Any]) -> None:
     for name in body:
         if name not in _FIELDS:
             raise RefusedError(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+    check_kinds(body)
     _check_messages(body)
     _check_tools(body)
     _check_parameters(body)

@@ -1,11 +1,13 @@
 """Scripted faults do on the wire what they say, at the moment they say, whole and streamed, for every provider."""
 
+import asyncio
 import json
 
 import aiohttp
 import pytest
+import uvloop
 
-from simulator import Simulator, parse_text
+from simulator import Settings, Simulator, parse_text, start_simulator
 from simulator.sending import GARBAGE
 from tests.simulator.asking import PROVIDERS, Line, asked, dechunked, post, text_of
 
@@ -174,3 +176,20 @@ async def test_breaks_off_a_recording(sim: Simulator) -> None:
     assert not ended
     assert b"signature_delta" in body
     assert b"message_stop" not in body
+
+
+@pytest.mark.parametrize("moment", ["before-head", *IN_STREAM])
+@pytest.mark.parametrize("kind", ["close", "reset"])
+def test_breaks_off_in_the_same_way_on_uvloop(kind: str, moment: str) -> None:
+    async def ask() -> Line:
+        sim = await start_simulator(settings=Settings(script=parse_text("gap_ms=0")))
+        line = await broken(sim, "openai", f"fault={kind}@{moment}")
+        await sim.close()
+        return line
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        line = runner.run(ask())
+    body, ended = dechunked(line.got)
+    assert (line.reset, ended) == (kind == "reset", False)
+    assert bool(line.got) is (moment != "before-head")
+    assert bool(text_of("openai", body, stream=True)) is (moment not in ("before-head", "after-head"))

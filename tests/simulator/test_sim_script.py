@@ -1,7 +1,7 @@
 """Scripts: how they are written, which one a call gets, and that every key does what it says."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import aiohttp
 import pytest
@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator import Chunks, Fault, Script, Simulator, parse, parse_text
-from simulator.script import KEYS, directive, without_directive
+from simulator.recorded import SHIPPED
+from simulator.script import KEYS, FaultKind, Moment, directive, without_directive
 from tests.simulator.asking import PROVIDERS, Asked, Line, asked, chunks_of, post, text_of
 
 
@@ -260,3 +261,9 @@ async def test_cuts_the_bytes_as_told_and_changes_none(sim: Simulator, chunks: s
             assert max(sizes) <= 23
         case _:
             assert set(sizes[:-1]) == {int(chunks[6:])}
+
+
+def test_the_readme_names_every_key_fault_and_moment() -> None:
+    readme = (SHIPPED.parent / "README.md").read_text()
+    for name in (*KEYS, *get_args(FaultKind), *get_args(Moment)):
+        assert f"`{name}`" in readme
