@@ -129,7 +129,14 @@ async def test_a_conversation_whole(store: PostgresStore) -> None:
         "user_id": "user:7",
         "active_turns": [],
     }
-    nothing: dict[str, Any] = {"provider": None, "model": None, "finish_reason": None, "tool_calls": [], "thoughts": [], "sources": []}
+    nothing: dict[str, Any] = {
+        "provider": None,
+        "model": None,
+        "finish_reason": None,
+        "tool_calls": [],
+        "thoughts": [],
+        "sources": [],
+    }
     same = {"turn_id": record.begun.turn_id, "status": "failed"}
     assert question == {
         "id": str(int(stored.message_id or 0) - 1),

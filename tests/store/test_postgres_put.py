@@ -162,9 +162,7 @@ async def test_anyone_may_add_to_a_conversation_without_owner(store: PostgresSto
         {"question_parts": "{"},
     ],
 )
-async def test_data_that_postgres_refuses_is_told_apart(
-    store: PostgresStore, database_url: str, refused: dict[str, Any]
-) -> None:
+async def test_data_that_postgres_refuses_is_told_apart(store: PostgresStore, database_url: str, refused: dict[str, Any]) -> None:
     with pytest.raises(StoreRefused):
         await store.put([turn("conv-1"), turn("conv-2", **refused)])
     assert await rows(database_url, "SELECT count(*) FROM messages") == [(0,)]
