@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 _SCHEME = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
+_CUT_PASSWORD = re.compile(r"[^/:]*:(?!\d+(?:/|$))")  # user:pass, where a host would have :port
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _TRUE = ("1", "true", "yes", "on")
 _DEFAULT_PORT = 5432
@@ -54,10 +55,9 @@ def parse_dsn(url: str) -> Dsn:
 
 def _split(rest: str) -> tuple[str, str, str, dict[str, str]]:
     """User info, hosts, database and parameters. The last @ before the parameters ends the user info, so that a password
-    may hold @ or / unencoded; a # begins no fragment."""
+    may hold @, / or ? unencoded; a # begins no fragment."""
     address, mark, query = rest.partition("?")
-    if mark and "@" in query and "@" not in address:
-        # A password with a question mark: parameters come after the host.
+    if mark and "@" in query and "@" not in address and _CUT_PASSWORD.match(address):
         head, _, tail = rest.rpartition("@")
         address, _, query = tail.partition("?")
         address = f"{head}@{address}"
