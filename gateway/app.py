@@ -9,7 +9,7 @@ from aiohttp import web
 
 import simulator
 from gateway import __version__
-from gateway.access.callers import Callers, name_and_key, openness
+from gateway.admission import open_admission
 from gateway.engine.attempts import Attempts
 from gateway.engine.following import Following
 from gateway.engine.idempotency import Keys
@@ -32,7 +32,6 @@ from gateway.store.postgres import PostgresStore
 from gateway.store.relay import RedisRelay
 from gateway.store.writer import Writer
 from gateway.web.edge import edge
-from gateway.web.gate import Gate
 from gateway.web.intake import Intake
 from gateway.web.routes import add_routes
 from gateway.web.services import SERVICES, Services, Shared
@@ -89,6 +88,9 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     stack.push_async_callback(engine.drain, 0)
     metrics = _metrics(engine, writer, stack)
     prompts = PromptBuilder(store, recent, settings.history_messages, settings.max_output_tokens)
+    admission = open_admission(settings, store, session, stack)
+    intake = Intake(engine, router, prompts, store, keys, admission.rates, admission.ledger, simulated=simulated_at is not None)
+    engine.watchers.append(intake)
     return Services(
         engine=engine,
         lookup=lookup,
@@ -97,12 +99,11 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
         store=store,
         health=writer,
         router=router,
-        intake=Intake(engine, router, prompts, store, keys, simulated=simulated_at is not None),
+        intake=intake,
         metrics=metrics,
-        gate=Gate(
-            _callers(settings),
-            this_machine_alone=not settings.callers_configured and settings.allow_anonymous == "false",
-        ),
+        gate=admission.gate,
+        rates=admission.rates,
+        accounts=admission.accounts,
         heartbeat_s=settings.heartbeat_s,
         version=__version__,
         simulated=simulated_at is not None,
@@ -186,17 +187,4 @@ def _policy(settings: Settings) -> Policy:
         turn_timeout_s=settings.turn_timeout_s,
         max_wait_s=settings.retry_after_max_s,
         continue_on_break=settings.continue_on_break,
-    )
-
-
-def _callers(settings: Settings) -> Callers:
-    return Callers(
-        [name_and_key(pair.get_secret_value()) for pair in settings.api_keys],
-        None,
-        settings.admin_token.get_secret_value() if settings.admin_token else None,
-        openness(
-            configured=settings.callers_configured,
-            on_loopback=settings.on_loopback,
-            allow_anonymous=settings.allow_anonymous,
-        ),
     )

@@ -9,6 +9,10 @@ from typing import Annotated, Any, Literal
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from gateway.access.addresses import ClientAddresses
+from gateway.access.callers import name_and_key
+from gateway.access.rates import parse_rates
+
 PROVIDER_NAMES = ("openai", "anthropic", "groq", "google")
 
 
@@ -44,6 +48,19 @@ def _provider_names(values: tuple[str, ...]) -> tuple[str, ...]:
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)]
 Url = Annotated[str, AfterValidator(_base_url)]
+
+
+def _rate(value: str) -> str:
+    parse_rates(value)
+    return value
+
+
+def _proxies(values: tuple[str, ...]) -> tuple[str, ...]:
+    ClientAddresses(values)
+    return values
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
 ProviderName = Annotated[str, AfterValidator(_provider_name)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 SecondsOrZero = Annotated[float, Field(ge=0, le=86_400)]
@@ -104,6 +121,7 @@ class Settings(BaseModel):
     max_active_turns_per_caller: Count = 0
     max_body_bytes: Bytes = 10 * 1024 * 1024
     max_tool_rounds: Positive = 25
+    retention_days: Annotated[int, Field(ge=0, le=36_600)] = 0
     journal_max_bytes: Bytes = 1024 * 1024 * 1024
 
     api_keys: Secrets = ()
@@ -112,14 +130,17 @@ class Settings(BaseModel):
     allow_anonymous: Literal["false", "chat", "true"] = "false"
     google_client_id: Names = ()
     apple_bundle_id: Names = ()
+    jwt_ttl_s: Annotated[int, Field(ge=60, le=10 * 366 * 86_400)] = 30 * 86_400
+    google_jwks_url: Url = "https://www.googleapis.com/oauth2/v3/certs"
+    apple_jwks_url: Url = "https://appleid.apple.com/auth/keys"
     cors_origins: Names = ()
-    trusted_proxies: Names = ()
+    trusted_proxies: Annotated[Names, AfterValidator(_proxies)] = ()
     daily_request_limit: Count = 30
-    rate_limit: str = "20/minute"
+    rate_limit: Rate = "20/minute"
     api_key_daily_limit: Count = 0
-    api_key_rate_limit: str = ""
-    auth_rate_limit: str = "10/minute"
-    resume_rate_limit: str = "120/minute"
+    api_key_rate_limit: Rate = "none"
+    auth_rate_limit: Rate = "10/minute"
+    resume_rate_limit: Rate = "120/minute"
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"
@@ -212,8 +233,14 @@ def _one_line(error: ValidationError) -> str:
 def _check_together(settings: Settings) -> None:
     if any(len(secret.get_secret_value().encode()) < 32 for secret in settings.jwt_secret):
         raise SettingsError("JWT_SECRET: takes secrets of at least 32 bytes each")
-    if any(":" not in key.get_secret_value().strip(":") for key in settings.api_keys):
-        raise SettingsError("API_KEYS: takes name:key pairs, comma-separated")
+    try:
+        keys = [name_and_key(pair.get_secret_value())[1] for pair in settings.api_keys]
+    except ValueError as error:
+        raise SettingsError(f"API_KEYS: {error}") from None
+    if len(set(keys)) < len(keys):
+        raise SettingsError("API_KEYS: takes every key once")
+    if settings.admin_token is not None and settings.admin_token.get_secret_value() in keys:
+        raise SettingsError("ADMIN_TOKEN: takes a token that is no API key as well")
     if settings.web_concurrency > 1 and settings.redis_url is None:
         raise SettingsError("WEB_CONCURRENCY: more than 1 needs REDIS_URL, so that any worker can resume any stream")
     if not settings.callers_configured and not settings.on_loopback and settings.allow_anonymous == "false":

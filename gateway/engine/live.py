@@ -64,6 +64,10 @@ class LiveTurn:
         """Wait for the end; cancelling the waiter leaves the turn alone."""
         return await asyncio.shield(self._ended)
 
+    def when_ended(self, call: Callable[[Outcome], None]) -> None:
+        """Call back once the turn has ended."""
+        self._ended.add_done_callback(lambda ended: call(ended.result()))
+
     def attach(self) -> None:
         """Count a reader in."""
         self.readers += 1

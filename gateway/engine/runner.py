@@ -126,6 +126,10 @@ class Engine:
         """The turns of a conversation that run here."""
         return [run.turn for run in self._by_conversation.get(conversation_id, {}).values()]
 
+    def running_of(self, caller: str | None) -> list[LiveTurn]:
+        """The turns of a caller that run here."""
+        return [run.turn for run in self._runs.values() if run.turn.begun.caller == caller]
+
     def forget_conversation(self, conversation_id: str) -> None:
         """A conversation was deleted: stop its turns and remember nothing of it."""
         for run in self._by_conversation.get(conversation_id, {}).values():

@@ -21,6 +21,7 @@ from gateway.store.rows import Row, put_arguments
 
 T = TypeVar("T")
 
+_EXPIRE_AT_ONCE: Final = 50
 _OTHER_CONVERSATION: Final = uuid.UUID("0b0f0f5e-6a1c-5c57-9f0e-2f6f3c1c8a11")
 
 
@@ -56,59 +57,67 @@ class PostgresStore:
 
     async def access(self, conversation_id: str, caller: str | None) -> bool:
         """See `Store.access`."""
-        return await self._run(lambda connection: reads.may_add(connection, conversation_id, caller))
+        return await self.run(lambda connection: reads.may_add(connection, conversation_id, caller))
 
     async def history(self, conversation_id: str, viewer: Viewer, limit: int) -> tuple[Message, ...]:
         """See `Store.history`."""
-        return await self._run(lambda connection: reads.history(connection, conversation_id, viewer, limit))
+        return await self.run(lambda connection: reads.history(connection, conversation_id, viewer, limit))
 
     async def states(self, conversation_id: str, call_ids: Sequence[str]) -> Mapping[str, KeptState]:
         """See `Store.states`."""
-        return await self._run(lambda connection: reads.states(connection, conversation_id, call_ids))
+        return await self.run(lambda connection: reads.states(connection, conversation_id, call_ids))
 
     async def issued(self, conversation_id: str, caller: str | None) -> tuple[str, ...]:
         """See `Store.issued`."""
-        return await self._run(lambda connection: reads.issued(connection, conversation_id, caller))
+        return await self.run(lambda connection: reads.issued(connection, conversation_id, caller))
 
     async def turn(self, turn_id: str) -> StoredTurn | None:
         """See `Store.turn`."""
-        return await self._run(lambda connection: reads.turn(connection, turn_id))
+        return await self.run(lambda connection: reads.turn(connection, turn_id))
 
     async def conversations(self, viewer: Viewer, wanted: ConversationFilter) -> Page:
         """See `Store.conversations`."""
-        return await self._run(lambda connection: listing.conversations(connection, viewer, wanted, self._timeout_s))
+        return await self.run(lambda connection: listing.conversations(connection, viewer, wanted, self._timeout_s))
 
     async def conversation(self, conversation_id: str, viewer: Viewer) -> dict[str, Any] | None:
         """See `Store.conversation`."""
-        return await self._run(lambda connection: listing.conversation(connection, conversation_id, viewer))
+        return await self.run(lambda connection: listing.conversation(connection, conversation_id, viewer))
 
     async def delete_conversation(self, conversation_id: str, viewer: Viewer) -> bool:
         """See `Store.delete_conversation`."""
         now_ms = time.time_ns() // 1_000_000
-        return await self._run(lambda connection: _delete(connection, conversation_id, viewer, now_ms))
+        return await self.run(lambda connection: _delete(connection, conversation_id, viewer, now_ms))
 
     async def claim(self, caller: str | None, key: str, wanted: Claim, instead_of: str | None = None) -> Claim:
         """See `ClaimStore.claim`."""
-        return await self._run(lambda connection: claims.claim(connection, caller, key, wanted, instead_of))
+        return await self.run(lambda connection: claims.claim(connection, caller, key, wanted, instead_of))
 
     async def claimed(self, caller: str | None, key: str) -> Claim | None:
         """See `ClaimStore.claimed`."""
-        return await self._run(lambda connection: claims.claimed(connection, caller, key))
+        return await self.run(lambda connection: claims.claimed(connection, caller, key))
+
+    async def expire(self, days: int) -> int:
+        """Delete conversations without activity for so many days, in small batches; returns how many."""
+        deleted = 0
+        while ids := await self.run(lambda connection: connection.fetch(QUERIES["expired"], days, _EXPIRE_AT_ONCE)):
+            for row in ids:
+                deleted += await self.delete_conversation(row["id"], Viewer(None, everything=True))
+        return deleted
 
     async def statistics(self, since: datetime) -> dict[str, Any]:
         """See `Store.statistics`."""
-        return await self._run(lambda connection: statistics.statistics(connection, since))
+        return await self.run(lambda connection: statistics.statistics(connection, since))
 
     async def ping(self) -> None:
         """See `Store.ping`."""
-        await self._run(lambda connection: connection.fetchval(QUERIES["ping"]))
+        await self.run(lambda connection: connection.fetchval(QUERIES["ping"]))
 
     async def _put(self, records: Sequence[TurnRecord]) -> list[Stored | None]:
         """Where each record lies; None for one whose conversation is another caller's."""
         # Every process locks conversations in the same order, so that two statements cannot wait for each other.
         ordered = sorted(records, key=_conversation_id) if len(records) > 1 else records
         arguments = put_arguments(ordered)
-        rows = await self._run(lambda connection: connection.fetch(QUERIES["put"], *arguments))
+        rows = await self.run(lambda connection: connection.fetch(QUERIES["put"], *arguments))
         message_ids = {str(row["turn_id"]): row["id"] for row in rows}
         unwritten = [record for record in records if record.begun.turn_id not in message_ids]
         fates = await self._fates(unwritten) if unwritten else {}
@@ -123,10 +132,11 @@ class PostgresStore:
         """What became of turns that were not written, by turn id."""
         begun = [record.begun for record in records]
         columns = list(zip(*((b.turn_id, b.conversation_id, b.caller, b.started_ms) for b in begun), strict=True))
-        rows = await self._run(lambda connection: connection.fetch(QUERIES["unwritten"], *columns))
+        rows = await self.run(lambda connection: connection.fetch(QUERIES["unwritten"], *columns))
         return {str(row["turn_id"]): _fate(row) for row in rows}
 
-    async def _run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do `work` on a connection, in bounded time; it may be repeated. Raises `StoreUnavailable` and `StoreRefused`."""
         if not self._migrated:
             await self._prepared()
         try:

@@ -210,3 +210,9 @@ SELECT pg_advisory_xact_lock(726500);
 
 -- name: migration_applied
 INSERT INTO schema_migrations (version) VALUES ($1);
+
+-- name: expired
+-- The longest silent conversations, without activity for $1 days.
+SELECT id FROM conversations
+WHERE updated_at < (now() AT TIME ZONE 'utc') - make_interval(days => $1)
+ORDER BY updated_at LIMIT $2;

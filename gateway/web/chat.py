@@ -7,16 +7,16 @@ from gateway.core.errors import GatewayError
 from gateway.core.request import ChatRequest
 from gateway.engine.live import LiveTurn
 from gateway.web.chat_body import parse_chat
-from gateway.web.edge import REQUEST_ID, read_json_body
+from gateway.web.edge import QUOTA, REQUEST_ID, read_json_body
 from gateway.web.reading import serve_events
 from gateway.web.services import SERVICES
-from gateway.web.streams import find, idempotency_key, last_event_id, resume_turn
+from gateway.web.streams import count_resume, find, idempotency_key, last_event_id, resume_turn
 
 
 async def chat(request: web.Request) -> web.StreamResponse:
     """The whole reply as one JSON body."""
     # Who asks comes first: strangers' bodies are not read.
-    caller = request.app[SERVICES].gate.caller(request)
+    caller = await request.app[SERVICES].gate.caller(request)
     turn = await _open(request, caller, parse_chat(await read_json_body(request)), streamed=False)
     turn.attach()
     try:
@@ -32,12 +32,13 @@ async def chat(request: web.Request) -> web.StreamResponse:
 
 async def chat_stream(request: web.Request) -> web.StreamResponse:
     """The reply as server-sent events; with `Last-Event-ID` the rest of the turn that the id names, never a second one."""
-    caller = request.app[SERVICES].gate.caller(request)
+    caller = await request.app[SERVICES].gate.caller(request)
     last = last_event_id(request)
     parsed = parse_chat(await read_json_body(request))
     if last is None:
         return await serve_events(request, await _open(request, caller, parsed, streamed=True), None)
     turn = await find(request, last.turn_id)
+    await count_resume(request, caller)
     key = idempotency_key(request)
     if turn.begun.request_hash != parsed.body_hash or (key is not None and key != turn.begun.idempotency_key):
         raise GatewayError("idempotency_mismatch", "The Last-Event-ID belongs to another request.")
@@ -45,6 +46,9 @@ async def chat_stream(request: web.Request) -> web.StreamResponse:
 
 
 async def _open(request: web.Request, caller: Caller, parsed: ChatRequest, *, streamed: bool) -> LiveTurn:
-    return await request.app[SERVICES].intake.accept(
+    accepted = await request.app[SERVICES].intake.accept(
         parsed, caller, request_id=request[REQUEST_ID], streamed=streamed, idempotency_key=idempotency_key(request)
     )
+    if accepted.quota is not None:
+        request[QUOTA] = accepted.quota
+    return accepted.turn

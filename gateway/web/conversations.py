@@ -55,7 +55,7 @@ class ListQuery(BaseModel):
 async def list_conversations(request: web.Request) -> web.Response:
     """A page of conversations, newest activity first."""
     services = request.app[SERVICES]
-    sees = viewer(services.gate.caller(request))
+    sees = viewer(await services.gate.caller(request))
     try:
         query = ListQuery.model_validate({name: clean(value) for name, value in request.query.items() if value})
     except ValidationError as error:
@@ -70,7 +70,7 @@ async def list_conversations(request: web.Request) -> web.Response:
 async def get_conversation(request: web.Request) -> web.Response:
     """A conversation with its messages and the turns that still run in it."""
     services = request.app[SERVICES]
-    caller = services.gate.caller(request)
+    caller = await services.gate.caller(request)
     sees = viewer(caller)
     conversation_id = clean(request.match_info["conversation_id"])
     running = [
@@ -88,7 +88,7 @@ async def get_conversation(request: web.Request) -> web.Response:
 async def delete_conversation(request: web.Request) -> web.Response:
     """Delete a conversation and stop what still runs in it."""
     services = request.app[SERVICES]
-    sees = viewer(services.gate.caller(request))
+    sees = viewer(await services.gate.caller(request))
     conversation_id = clean(request.match_info["conversation_id"])
     running = services.engine.running_in(conversation_id)
     own = [turn for turn in running if sees.everything or turn.begun.caller == sees.caller]

@@ -9,6 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.access.quota import OverLimit, Quota, limit_headers
 from gateway.core.errors import ErrorCode, GatewayError
 from gateway.core.jsontext import dumps
 from gateway.store.base import StoreUnavailable
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 BODY_TIMEOUT_S: Final = 30
 REQUEST_ID: Final = web.RequestKey("request_id", str)
+QUOTA: Final = web.RequestKey("quota", Quota)
 _REQUEST_ID_RULE: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _HTTP_CODES: Final[dict[int, tuple[ErrorCode, str]]] = {
     404: ("not_found", "There is nothing at this address."),
@@ -54,6 +56,9 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = problem(GatewayError("internal_error", "The server made a mistake; please try again."), request_id)
     if not response.prepared:
         response.headers["X-Request-Id"] = request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if QUOTA in request:
+            response.headers.update(limit_headers(request[QUOTA]))
     return response
 
 
@@ -65,6 +70,8 @@ def problem(error: GatewayError, request_id: str) -> web.Response:
         response.headers["Retry-After"] = str(body["retry_after"])
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, OverLimit):
+        response.headers.update(limit_headers(error.quota))
     if error.turn_id:
         response.headers["X-Turn-Id"] = error.turn_id
     return response

@@ -1,26 +1,59 @@
 """Who may pass: the caller of a request, or a `GatewayError`."""
 
+from typing import Final
+
 from aiohttp import web
 
-from gateway.access.callers import Caller, Callers
+from gateway.access.callers import ADMIN, Caller, Callers
 from gateway.access.guard import open_mode_guard
+from gateway.access.sessions import Sessions
+from gateway.access.users import Users
 from gateway.core.errors import GatewayError
 from gateway.store.base import Viewer
+
+SESSION_COOKIE: Final = "gateway_session"
+_HARMLESS: Final = ("GET", "HEAD", "OPTIONS")
 
 
 class Gate:
     """Tells who sends a request."""
 
-    def __init__(self, callers: Callers, *, this_machine_alone: bool) -> None:
+    def __init__(self, callers: Callers, users: Users, sessions: Sessions | None, *, this_machine_alone: bool) -> None:
         """`this_machine_alone`: nobody needs a token because only this machine's own programs can come in."""
         self._callers = callers
+        self._users = users
+        self._sessions = sessions
         self._this_machine_alone = this_machine_alone
 
-    def caller(self, request: web.Request) -> Caller:
+    async def caller(self, request: web.Request) -> Caller:
         """Raises `GatewayError` `unauthenticated` or `forbidden`."""
         if self._this_machine_alone:
             open_mode_guard(request.headers, request.remote, request.headers.get("Host"))
-        return self._callers.identify(request.headers.get("Authorization"))
+        authorization = request.headers.get("Authorization")
+        if authorization is None and self._sessions is not None and self._has_session(request, self._sessions):
+            return ADMIN
+        caller = self._callers.identify(authorization)
+        if caller.kind == "user":
+            await self._users.admit(caller)
+        return caller
+
+    def _has_session(self, request: web.Request, sessions: Sessions) -> bool:
+        """A dashboard's cookie; what changes something must come from our own pages."""
+        cookie = request.cookies.get(SESSION_COOKIE)
+        if cookie is None or not sessions.check(cookie):
+            return False
+        if request.method in _HARMLESS or is_same_origin(request):
+            return True
+        raise GatewayError("forbidden", "This request came from another site.")
+
+
+def is_same_origin(request: web.Request) -> bool:
+    """Whether a browser says that its own page of this server sends the request."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("Origin", "")
+    return origin.partition("://")[2] == request.headers.get("Host", "")
 
 
 def viewer(caller: Caller) -> Viewer:

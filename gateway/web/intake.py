@@ -1,49 +1,79 @@
 """From an authorised request to a running turn: ownership, choice of provider, history, limits."""
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.access.callers import Caller
+from gateway.access.charges import Ledger
+from gateway.access.quota import Quota, tightest
+from gateway.access.rates import RateLimits
 from gateway.core.errors import GatewayError
 from gateway.core.ids import new_conversation_id
 from gateway.core.request import ChatRequest
+from gateway.core.turn import TurnRecord
 from gateway.engine.idempotency import Keys
 from gateway.engine.live import LiveTurn
 from gateway.engine.prompt import PromptBuilder
 from gateway.engine.routing import Router
 from gateway.engine.runner import Engine, NewTurn
-from gateway.store.base import Store, StoreUnavailable, Viewer
+from gateway.store.base import Receipt, Store, StoreUnavailable, Viewer
 
 _REMEMBERED: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A turn to read, and what is left of its caller's tightest limit."""
+
+    turn: LiveTurn
+    quota: Quota | None
 
 
 class Intake:
     """Accepts turns."""
 
     def __init__(
-        self, engine: Engine, router: Router, prompts: PromptBuilder, store: Store, keys: Keys, *, simulated: bool
+        self,
+        engine: Engine,
+        router: Router,
+        prompts: PromptBuilder,
+        store: Store,
+        keys: Keys,
+        rates: RateLimits,
+        ledger: Ledger,
+        *,
+        simulated: bool,
     ) -> None:
         self._engine = engine
         self._router = router
         self._prompts = prompts
         self._store = store
         self._keys = keys
+        self._rates = rates
+        self._ledger = ledger
         self._simulated = simulated
         self._allowed: OrderedDict[tuple[str, str | None], None] = OrderedDict()
 
     async def accept(
         self, request: ChatRequest, caller: Caller, *, request_id: str, streamed: bool, idempotency_key: str | None
-    ) -> LiveTurn:
+    ) -> Accepted:
         """The turn a request asks for: a new one, or the one its key stands for. Raises `GatewayError`."""
+        quota: Quota | None = None
+        began = False
 
         async def begin(turn_id: str | None) -> LiveTurn:
-            return await self._begin(
+            nonlocal quota, began
+            began = True
+            turn, quota = await self._begin(
                 request, caller, turn_id, request_id=request_id, streamed=streamed, idempotency_key=idempotency_key
             )
+            return turn
 
         if idempotency_key is None:
-            return await begin(None)
-        return await self._keys.open(caller.id, idempotency_key, request.body_hash, begin)
+            return Accepted(await begin(None), quota)
+        turn = await self._keys.open(caller.id, idempotency_key, request.body_hash, begin)
+        return Accepted(turn, quota if began else await self._rates.resume(caller))
 
     async def _begin(
         self,
@@ -54,26 +84,48 @@ class Intake:
         request_id: str,
         streamed: bool,
         idempotency_key: str | None,
-    ) -> LiveTurn:
+    ) -> tuple[LiveTurn, Quota | None]:
         choice = self._router.choose(request.provider, request.model)
         conversation_id = request.conversation_id or new_conversation_id()
         if request.conversation_id:
             await self._check_access(conversation_id, caller.id)
         prepared = await self._prompts.build(request, conversation_id, Viewer(caller.id))
-        return self._engine.start(
-            NewTurn(
-                conversation_id=conversation_id,
-                caller=caller.id,
-                choice=choice,
-                prepared=prepared,
-                request_hash=request.body_hash,
-                request_id=request_id,
-                idempotency_key=idempotency_key,
-                streamed=streamed,
-                simulated=self._simulated,
-                turn_id=turn_id,
+        rate = await self._rates.turn(caller)
+        charge = await self._ledger.charge(caller, conversation_id, follow_up=prepared.question is None)
+        try:
+            turn = self._engine.start(
+                NewTurn(
+                    conversation_id=conversation_id,
+                    caller=caller.id,
+                    choice=choice,
+                    prepared=prepared,
+                    request_hash=request.body_hash,
+                    request_id=request_id,
+                    idempotency_key=idempotency_key,
+                    streamed=streamed,
+                    simulated=self._simulated,
+                    turn_id=turn_id,
+                )
             )
-        )
+        except GatewayError:
+            charge.close()
+            raise
+        turn.when_ended(lambda outcome: charge.close(TurnRecord(turn.begun, outcome.ended) if outcome.ended else None))
+        return turn, tightest(rate, charge.quota)
+
+    def begun(self, turn: LiveTurn) -> None:
+        """See `Watcher`."""
+
+    def grown(self, turn: LiveTurn) -> None:
+        """See `Watcher`."""
+
+    def ended(self, turn: LiveTurn, record: TurnRecord, receipt: Receipt) -> None:
+        """See `Watcher`. A conversation with a stored turn of a caller is open to them from now on."""
+        begun = record.begun
+        if receipt.message_id is not None and receipt.conversation_id == begun.conversation_id:
+            self._allowed[begun.conversation_id, begun.caller] = None
+            if len(self._allowed) > _REMEMBERED:
+                self._allowed.popitem(last=False)
 
     def forget(self, conversation_id: str, caller_id: str | None) -> None:
         """A conversation was deleted."""
@@ -93,9 +145,6 @@ class Intake:
             return
         if not allowed:
             raise not_found()
-        self._allowed[key] = None
-        if len(self._allowed) > _REMEMBERED:
-            self._allowed.popitem(last=False)
 
 
 def not_found() -> GatewayError:

@@ -2,8 +2,9 @@
 
 from aiohttp import web
 
+from gateway.access.quota import limit_headers
 from gateway.engine.live import LiveTurn, Reader
-from gateway.web.edge import REQUEST_ID
+from gateway.web.edge import QUOTA, REQUEST_ID
 from gateway.web.services import SERVICES
 
 _STREAM_HEADERS = {
@@ -24,7 +25,12 @@ async def serve_events(request: web.Request, turn: LiveTurn, position: int | Non
         if position is None:
             await turn.first_output(services.heartbeat_s)
             _raise_early_failure(turn)
-        headers = {**_STREAM_HEADERS, "X-Turn-Id": turn.begun.turn_id, "X-Request-Id": request[REQUEST_ID]}
+        headers = {
+            **_STREAM_HEADERS,
+            "X-Turn-Id": turn.begun.turn_id,
+            "X-Request-Id": request[REQUEST_ID],
+            **limit_headers(request.get(QUOTA)),
+        }
         response = web.StreamResponse(headers=headers)
         try:
             await response.prepare(request)

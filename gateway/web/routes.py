@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from gateway.web import chat, conversations, monitoring, statistics, streams
+from gateway.web import auth, chat, conversations, monitoring, statistics, streams
 
 
 def add_routes(app: web.Application) -> None:
@@ -20,6 +20,10 @@ def add_routes(app: web.Application) -> None:
             web.delete("/chat/stream", streams.stop_by_key),
             web.get("/chat/stream/{turn_id}", streams.resume, allow_head=False),
             web.delete("/chat/stream/{turn_id}", streams.stop),
+            web.post("/auth/google/mobile", auth.google),
+            web.post("/auth/apple/mobile", auth.apple),
+            web.get("/auth/me", auth.me),
+            web.delete("/auth/me", auth.forget_me),
             web.get("/conversations", conversations.list_conversations),
             web.get("/conversations/{conversation_id}", conversations.get_conversation),
             web.delete("/conversations/{conversation_id}", conversations.delete_conversation),

@@ -4,6 +4,11 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from gateway.access.addresses import ClientAddresses
+from gateway.access.daily import DailyLimits
+from gateway.access.rates import RateLimits
+from gateway.access.signin import SignIn
+from gateway.access.users import Users
 from gateway.engine.following import Following
 from gateway.engine.idempotency import Keys
 from gateway.engine.lookup import Lookup
@@ -25,6 +30,16 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
+class Accounts:
+    """Signing in, and what users have left of their day."""
+
+    sign_in: SignIn
+    users: Users
+    daily: DailyLimits
+    addresses: ClientAddresses
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """The rooms behind the edge, and the few settings the edge itself needs."""
 
@@ -37,6 +52,8 @@ class Services:
     router: Router
     intake: Intake
     gate: Gate
+    rates: RateLimits
+    accounts: Accounts
     metrics: Metrics
     heartbeat_s: float
     version: str

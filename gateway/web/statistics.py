@@ -19,7 +19,7 @@ _LONGEST: Final = timedelta(days=3660)
 async def stats(request: web.Request) -> web.Response:
     """What happened in the last hours, from the log, and what is going on now."""
     services = request.app[SERVICES]
-    _for_operators(request)
+    await _for_operators(request)
     text = request.query.get("window", "24h")
     since = datetime.now(UTC) - _window(text)
     counted = await services.store.statistics(since)
@@ -31,14 +31,15 @@ async def stats(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     """Prometheus text."""
-    _for_operators(request)
+    await _for_operators(request)
     body = request.app[SERVICES].metrics.render()
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
 
-def _for_operators(request: web.Request) -> None:
+async def _for_operators(request: web.Request) -> None:
     """Raises `GatewayError`: `unauthenticated`, `forbidden`."""
-    if not request.app[SERVICES].gate.caller(request).reads_everything:
+    caller = await request.app[SERVICES].gate.caller(request)
+    if not caller.reads_everything:
         raise GatewayError("forbidden", "Only the operator may see this.")
 
 

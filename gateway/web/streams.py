@@ -5,6 +5,7 @@ from aiohttp import web
 from gateway.access.callers import Caller
 from gateway.core.errors import GatewayError
 from gateway.engine.live import LiveTurn
+from gateway.web.edge import QUOTA
 from gateway.web.monitoring import json_response
 from gateway.web.reading import serve_events
 from gateway.web.services import SERVICES
@@ -17,6 +18,7 @@ async def resume(request: web.Request) -> web.StreamResponse:
     last = last_event_id(request)
     if last is not None and last.turn_id != turn_id:
         raise GatewayError("invalid_request", "The Last-Event-ID belongs to another turn.")
+    await count_resume(request, await request.app[SERVICES].gate.caller(request))
     return await resume_turn(request, await find(request, turn_id), last)
 
 
@@ -36,7 +38,7 @@ async def stop(request: web.Request) -> web.Response:
 async def stop_by_key(request: web.Request) -> web.Response:
     """End the running turn of an Idempotency-Key."""
     services = request.app[SERVICES]
-    caller = services.gate.caller(request)
+    caller = await services.gate.caller(request)
     key = idempotency_key(request)
     if key is None:
         raise GatewayError("invalid_request", "Name the turn by its Idempotency-Key, or in the path.")
@@ -57,8 +59,15 @@ async def stop_turn(request: web.Request, turn: LiveTurn) -> web.Response:
 async def find(request: web.Request, turn_id: str) -> LiveTurn:
     """A turn of the caller's. Raises `GatewayError`: `not_found`, `turn_elsewhere`, `log_unavailable`."""
     services = request.app[SERVICES]
-    caller = services.gate.caller(request)
+    caller = await services.gate.caller(request)
     return await services.lookup.find(turn_id, lambda owner: may_read(caller, owner))
+
+
+async def count_resume(request: web.Request, caller: Caller) -> None:
+    """Count a stream that is gone on with. Raises `GatewayError` `rate_limited`."""
+    quota = await request.app[SERVICES].rates.resume(caller)
+    if quota is not None:
+        request[QUOTA] = quota
 
 
 def may_read(caller: Caller, owner: str | None) -> bool:
