@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,7 +43,8 @@ class Keys:
         known = self._known.get(place)
         if known is None or _is_free(known):
             self._prune()
-            opening = asyncio.get_running_loop().create_task(self._open(caller, key, request_hash, begin))
+            freed = None if known is None else _turn_id(known)
+            opening = asyncio.get_running_loop().create_task(self._open(caller, key, request_hash, freed, begin))
             known = self._known[place] = _Known(request_hash, opening)
         elif known.request_hash != request_hash:
             raise _mismatch()
@@ -68,9 +70,8 @@ class Keys:
         if opening:
             await asyncio.wait(opening)
 
-    async def _open(self, caller: str | None, key: str, request_hash: str, begin: Begin) -> LiveTurn:
+    async def _open(self, caller: str | None, key: str, request_hash: str, freed: str | None, begin: Begin) -> LiveTurn:
         wanted = Claim(new_turn_id(), request_hash)
-        freed: str | None = None
         for _ in range(_STEALS):
             try:
                 bound = await self._claims.claim(caller, key, wanted, freed)
@@ -78,7 +79,7 @@ class Keys:
                 # Kept in this process alone until the turn itself is stored, and the key with it.
                 return await begin(wanted.turn_id)
             if bound.turn_id == wanted.turn_id:
-                return await begin(wanted.turn_id)
+                return await self._begin(caller, key, wanted.turn_id, begin)
             turn = await self._bound(bound, caller)
             if turn is not None and not frees_key(turn):
                 if bound.request_hash != request_hash:
@@ -86,6 +87,15 @@ class Keys:
                 return turn
             freed = bound.turn_id
         raise GatewayError("overloaded", "Too many requests with the same Idempotency-Key; try again.", retry_after=1)
+
+    async def _begin(self, caller: str | None, key: str, turn_id: str, begin: Begin) -> LiveTurn:
+        """A request that is refused before it is accepted does not keep its key."""
+        try:
+            return await begin(turn_id)
+        except Exception:
+            with suppress(StoreUnavailable):
+                await self._claims.unclaim(caller, key, turn_id)
+            raise
 
     async def _bound(self, bound: Claim, caller: str | None) -> LiveTurn | None:
         """The turn a key is bound to, or None when it never came to be: its process died before accepting it."""
@@ -118,6 +128,12 @@ def _is_free(known: _Known) -> bool:
     if not opening.done():
         return False
     return opening.cancelled() or opening.exception() is not None or frees_key(opening.result())
+
+
+def _turn_id(known: _Known) -> str | None:
+    """The turn behind a free key, where there is one: it may never have reached the log."""
+    opening = known.opening
+    return None if opening.cancelled() or opening.exception() is not None else opening.result().begun.turn_id
 
 
 def _mismatch() -> GatewayError:

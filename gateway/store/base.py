@@ -192,6 +192,10 @@ class ClaimStore(Protocol):
         """What the key is bound to."""
         ...
 
+    async def unclaim(self, caller: str | None, key: str, turn_id: str) -> None:
+        """Free the key if it is bound to this turn, which never came to be."""
+        ...
+
 
 class RelayUnavailable(Exception):
     """Redis cannot be reached now."""

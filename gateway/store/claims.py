@@ -21,3 +21,8 @@ async def claimed(connection: Connection, caller: str | None, key: str) -> Claim
     """See `ClaimStore.claimed`."""
     row = await connection.fetchrow(QUERIES["claimed"], caller or "", key)
     return None if row is None else Claim(str(row["turn_id"]), row["request_hash"])
+
+
+async def unclaim(connection: Connection, caller: str | None, key: str, turn_id: str) -> None:
+    """See `ClaimStore.unclaim`."""
+    await connection.execute(QUERIES["unclaim"], caller or "", key, turn_id)

@@ -96,6 +96,10 @@ class PostgresStore:
         """See `ClaimStore.claimed`."""
         return await self.run(lambda connection: claims.claimed(connection, caller, key))
 
+    async def unclaim(self, caller: str | None, key: str, turn_id: str) -> None:
+        """See `ClaimStore.unclaim`."""
+        await self.run(lambda connection: claims.unclaim(connection, caller, key, turn_id))
+
     async def expire(self, days: int) -> int:
         """Delete conversations without activity for so many days, in small batches; returns how many."""
         deleted = 0

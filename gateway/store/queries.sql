@@ -168,6 +168,9 @@ RETURNING turn_id, request_hash;
 SELECT turn_id, request_hash FROM idempotency_keys
 WHERE caller = $1 AND key = $2 AND claimed_at >= now() AT TIME ZONE 'utc' - interval '24 hours';
 
+-- name: unclaim
+DELETE FROM idempotency_keys WHERE caller = $1 AND key = $2 AND turn_id = $3;
+
 -- name: lock_conversation
 -- Waits for turns being written to it and holds off further ones; see turn_outlives_deletion.
 SELECT pg_advisory_xact_lock(726501, hashtext($1));
