@@ -58,7 +58,8 @@ class Gateway:
         async with self.streaming(body, turn_id=turn_id, **headers) as source:
             if source.response.status_code != 200:
                 raise AssertionError(f"{source.response.status_code}: {await source.response.aread()!r}")
-            return [event async for event in source.aiter_sse()]
+            # This reader passes a comment line on as an event without data; the standard drops it.
+            return [event async for event in source.aiter_sse() if event.data]
 
     async def rows(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
         """What stands in PostgreSQL."""
