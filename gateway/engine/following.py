@@ -175,4 +175,4 @@ class Following:
     def _orphaned(self, followed: _Followed, error: TurnError) -> None:
         begun: TurnBegun = followed.turn.begun
         frame = failed_frame(begun.turn_id, failed_body(begun, error))
-        self._end(followed.turn, Outcome(None, frame, None, turn_error(error, begun.turn_id)))
+        self._end(followed.turn, Outcome(None, None, frame, turn_error(error, begun.turn_id)))

@@ -7,8 +7,8 @@ from typing import Final
 from gateway.engine.live import LiveTurn
 
 KEPT_S: Final = 60.0
-KEPT_BYTES: Final = 32 * 1024 * 1024
-_OVERHEAD: Final = 4096
+KEPT_BYTES: Final = 16 * 1024 * 1024
+_OVERHEAD: Final = 8192
 
 
 class KeptTurns:

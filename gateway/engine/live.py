@@ -9,19 +9,23 @@ from typing import Final
 from gateway.core.errors import GatewayError
 from gateway.core.fold import Fold
 from gateway.core.turn import TurnBegun, TurnEnded
-from gateway.wire.frames import PING, start_frame, tape_frames
+from gateway.wire.frames import PING, done_frame, start_frame, tape_frames
 
 STRETCH_LIMIT: Final = 32_768
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a turn ended, ready to be sent: the final event's frame, and the reply's body (None when `error` says why)."""
+    """How a turn ended: the reply's body, or the frame of the `failed` event and the error (`ended` None: not logged)."""
 
     ended: TurnEnded | None
-    frame: bytes
     body: bytes | None
+    failed: bytes = b""
     error: GatewayError | None = None
+
+    def frame(self, turn_id: str) -> bytes:
+        """The terminal event."""
+        return self.failed if self.body is None else done_frame(turn_id, self.body)
 
 
 class LiveTurn:
@@ -131,7 +135,7 @@ class Reader:
                 data += frames
             if turn.outcome is not None and self._position >= turn.fold.tape.end:
                 self._finished = True
-                data += turn.outcome.frame
+                data += turn.outcome.frame(turn.begun.turn_id)
             if data:
                 return data
             if not await self._wait():

@@ -5,7 +5,7 @@ from gateway.core.tape import restore
 from gateway.core.turn import TurnBegun, TurnEnded, TurnError
 from gateway.engine.live import LiveTurn, Outcome
 from gateway.store.base import StoredTurn
-from gateway.wire.frames import done_frame, failed_body, failed_frame, reply_body, turn_error
+from gateway.wire.frames import failed_body, failed_frame, reply_body, turn_error
 
 _UNKNOWN = TurnError("internal_error", "The reply failed.", retryable=True)
 
@@ -14,8 +14,7 @@ def outcome_of(begun: TurnBegun, ended: TurnEnded, message_id: int | None, conve
     """Render how a turn ended."""
     if ended.status in ("failed", "interrupted"):
         return _failure(begun, ended, ended.error or _UNKNOWN)
-    body = reply_body(begun, ended, message_id, conversation_id)
-    return Outcome(ended, done_frame(begun.turn_id, body), body)
+    return Outcome(ended, reply_body(begun, ended, message_id, conversation_id))
 
 
 def not_logged(begun: TurnBegun, error: TurnError) -> Outcome:
@@ -25,7 +24,7 @@ def not_logged(begun: TurnBegun, error: TurnError) -> Outcome:
 
 def _failure(begun: TurnBegun, ended: TurnEnded | None, error: TurnError) -> Outcome:
     frame = failed_frame(begun.turn_id, failed_body(begun, error))
-    return Outcome(ended, frame, None, turn_error(error, begun.turn_id))
+    return Outcome(ended, None, frame, turn_error(error, begun.turn_id))
 
 
 def replay(stored: StoredTurn) -> LiveTurn:
