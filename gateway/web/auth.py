@@ -10,10 +10,10 @@ from gateway.access.identity import Provider
 from gateway.access.users import User
 from gateway.core.errors import GatewayError
 from gateway.core.jsontext import clean, is_object, loads
-from gateway.web.validation import invalid
 from gateway.web.edge import QUOTA, read_json_body
 from gateway.web.monitoring import json_response
 from gateway.web.services import SERVICES, Services
+from gateway.web.validation import invalid
 
 Model = TypeVar("Model", bound=BaseModel)
 Token = Annotated[StrictStr, Field(min_length=1, max_length=16_384)]
@@ -23,19 +23,23 @@ Text = Annotated[StrictStr, Field(max_length=1000)]
 class GoogleSignIn(BaseModel):
     """What the app sends after signing in with Google, in the query or as a JSON body."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     id_token: Token
+    """The identity token that Google gave the app."""
 
 
 class AppleSignIn(BaseModel):
     """What the app sends after signing in with Apple; `user_id`, if given, must be the token's, `email` is not looked at."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     identity_token: Token
+    """The identity token that Apple gave the app."""
     user_id: Text | None = None
+    """Whom the app thinks it is: another than the token's is refused."""
     email: Text | None = None
+    """Not looked at."""
 
 
 async def google(request: web.Request) -> web.Response:

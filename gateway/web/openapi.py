@@ -88,7 +88,7 @@ def build_document() -> dict[str, Any]:
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
-    errors = (*operation.errors, *(() if operation.public else _CALLER_ERRORS), "internal_error")
+    errors = tuple(dict.fromkeys((*operation.errors, *(() if operation.public else _CALLER_ERRORS), "internal_error")))
     found: dict[str, Any] = {
         "operationId": operation.id,
         "tags": [operation.tag],
@@ -104,8 +104,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if parameters:
         found["parameters"] = parameters
     if operation.body is not None:
-        content = {"schema": _ref(operation.body), "examples": operation.body_examples or {}}
-        found["requestBody"] = {"required": True, "content": {JSON: content}}
+        content = {"schema": _ref(operation.body)} | ({"examples": given} if (given := operation.body_examples) else {})
+        found["requestBody"] = {"required": operation.body_required, "content": {JSON: content}}
     return found
 
 
@@ -182,8 +182,7 @@ def _headers(names: Iterable[str]) -> dict[str, Any]:
 def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
     properties = model.model_json_schema(schema_generator=_NeverNull)["properties"]
     return [
-        {"name": name, "in": "query", "schema": schema}
-        | ({"description": text} if (text := schema.pop("description", "")) else {})
+        {"name": name, "in": "query", "schema": schema} | ({"description": text} if (text := schema.pop("description")) else {})
         for name, schema in properties.items()
     ]
 

@@ -12,6 +12,7 @@ from gateway.web import examples
 JSON: Final = "application/json"
 SSE: Final = "text/event-stream"
 HTML: Final = "text/html"
+TEXT: Final = "text/plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Operation:
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     body_examples: dict[str, dict[str, Any]] | None = None
+    body_required: bool = True
     public: bool = False
     limited: bool = False
 
@@ -61,6 +63,12 @@ PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "description": "The id of the last event the client has: the stream goes on behind it.",
         "schema": {"type": "string"},
         "example": examples.EVENT_ID,
+    },
+    "window": {
+        "name": "window",
+        "in": "query",
+        "description": "How far back: a number and one of `s`, `m`, `h`, `d`.",
+        "schema": {"type": "string", "pattern": r"^[1-9]\d{0,4}[smhd]$", "default": "24h"},
     },
     "turn_id": {
         "name": "turn_id",

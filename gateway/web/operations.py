@@ -1,4 +1,4 @@
-"""Every operation of the server, as data: what it takes, what it answers, how it fails."""
+"""Every operation of the server, as data: what it takes, what it answers, how it fails. Here turns and the log."""
 
 from typing import Final
 
@@ -6,11 +6,13 @@ from gateway.core.errors import ErrorCode
 from gateway.web import examples, schemas
 from gateway.web.chat_body import ChatBody
 from gateway.web.conversations import ListQuery
-from gateway.web.operation import HTML, SSE, Answer, Operation
+from gateway.web.operation import SSE, Answer, Operation
+from gateway.web.operations_service import ACCOUNT, MONITORING, REFERENCE
 
 TAGS: Final = {
     "chat": "Questions and their replies. A reply goes on being written, and is kept, whether or not anybody is reading it.",
     "log": "Conversations as they are stored. Callers see their own; the admin sees all.",
+    "account": "Signing in with Google or Apple, and the account of who signed in.",
     "monitoring": "How the server fares.",
     "reference": "This description.",
 }
@@ -153,71 +155,4 @@ _LOG: Final = (
     ),
 )
 
-_MONITORING: Final = (
-    Operation(
-        "get",
-        "/",
-        "root",
-        "monitoring",
-        "What this server is",
-        "Its version, and which providers are configured.",
-        (Answer(200, "The server.", schemas.ServiceInfo),),
-        public=True,
-    ),
-    Operation(
-        "get",
-        "/health",
-        "health",
-        "monitoring",
-        "How the server fares",
-        "Answers 200 also while degraded: the server then still serves.",
-        (Answer(200, "Its health.", schemas.HealthReport),),
-        public=True,
-    ),
-    Operation(
-        "get",
-        "/health/live",
-        "live",
-        "monitoring",
-        "Whether the process runs",
-        "For a liveness probe.",
-        (Answer(200, "It runs.", schemas.Alive),),
-        public=True,
-    ),
-    Operation(
-        "get",
-        "/health/ready",
-        "ready",
-        "monitoring",
-        "Whether new requests may be sent here",
-        "For a readiness probe: 503 while the server is starting or draining.",
-        (Answer(200, "It is ready.", schemas.Ready),),
-        ("shutting_down",),
-        public=True,
-    ),
-)
-
-_REFERENCE: Final = (
-    Operation(
-        "get",
-        "/openapi.json",
-        "openapi",
-        "reference",
-        "This description, for machines",
-        "An OpenAPI 3.1 document.",
-        (Answer(200, "The document."),),
-        public=True,
-    ),
-    Operation(
-        "get",
-        "/docs",
-        "docs",
-        "reference",
-        "This description, for people",
-        "A page made of the document.",
-        (Answer(200, "The page.", media=HTML),),
-        public=True,
-    ),
-)
-
-OPERATIONS: Final = (*_CHAT, *_LOG, *_MONITORING, *_REFERENCE)
+OPERATIONS: Final = (*_CHAT, *_LOG, *ACCOUNT, *MONITORING, *REFERENCE)

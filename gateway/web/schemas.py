@@ -1,4 +1,5 @@
-"""What the server answers, as models: the OpenAPI document is made of them, and tests hold real answers against them.
+"""What the server answers, as models: the OpenAPI document is made of them, and tests hold real answers against them. Here
+turns, streams, problems and the log.
 
 A default of None stands for a field that is left out where it does not apply; such a field is never null.
 """
@@ -17,13 +18,13 @@ ProviderName = Literal["openai", "anthropic", "groq", "google"]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Answer(BaseModel):
+class AnswerModel(BaseModel):
     """Unknown fields are refused here, so that no answer says more than the document; clients should ignore them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class ToolCall(_Answer):
+class ToolCall(AnswerModel):
     """A call of one of the client's tools."""
 
     id: str
@@ -33,7 +34,7 @@ class ToolCall(_Answer):
     """What the model wrote where it was no JSON object; `arguments` is then `{}`."""
 
 
-class Thought(_Answer):
+class Thought(AnswerModel):
     """A stretch of the model's reasoning, where the provider gives it. All contents joined are the whole reasoning."""
 
     iteration: Annotated[int, Field(ge=1)]
@@ -44,7 +45,7 @@ class Thought(_Answer):
     """When it began, in Unix milliseconds."""
 
 
-class Source(_Answer):
+class Source(AnswerModel):
     """A citation."""
 
     id: str
@@ -56,7 +57,7 @@ class Source(_Answer):
     description: str | None
 
 
-class Usage(_Answer):
+class Usage(AnswerModel):
     """Token counts; null where the provider gave none."""
 
     input_tokens: Count | None
@@ -71,7 +72,7 @@ class Usage(_Answer):
     """Null for a model with no known price."""
 
 
-class Tried(_Answer):
+class Tried(AnswerModel):
     """A call that did not answer the turn."""
 
     provider: ProviderName
@@ -79,7 +80,7 @@ class Tried(_Answer):
     code: ErrorCode
 
 
-class ChatReply(_Answer):
+class ChatReply(AnswerModel):
     """A whole reply; also the data of the event `done`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.REPLY]})
@@ -105,7 +106,7 @@ class ChatReply(_Answer):
     """Stands in replies of the built-in simulator."""
 
 
-class StreamStart(_Answer):
+class StreamStart(AnswerModel):
     """The data of `start`."""
 
     turn_id: str
@@ -114,13 +115,13 @@ class StreamStart(_Answer):
     model: str
 
 
-class StreamText(_Answer):
+class StreamText(AnswerModel):
     """The data of `token` and `thought`: a piece of text, to be appended."""
 
     text: str
 
 
-class StreamStatus(_Answer):
+class StreamStatus(AnswerModel):
     """The data of `status`: what the gateway is doing, for a user's eyes."""
 
     state: Literal["retrying", "switched"]
@@ -128,7 +129,7 @@ class StreamStatus(_Answer):
     model: str
 
 
-class FieldError(_Answer):
+class FieldError(AnswerModel):
     """One place of a request that is not valid."""
 
     loc: str
@@ -136,7 +137,7 @@ class FieldError(_Answer):
     msg: str
 
 
-class Problem(_Answer):
+class Problem(AnswerModel):
     """What went wrong (RFC 9457)."""
 
     type: str
@@ -162,14 +163,14 @@ class StreamFailure(Problem):
     """Whether the same request may succeed later."""
 
 
-class Stopping(_Answer):
+class Stopping(AnswerModel):
     """A turn was asked to end; its stream says when it has."""
 
     turn_id: str
     status: Literal["stopping"]
 
 
-class ListedConversation(_Answer):
+class ListedConversation(AnswerModel):
     """A conversation in a list."""
 
     id: str
@@ -181,7 +182,7 @@ class ListedConversation(_Answer):
     """Whose it is; null for nobody in particular."""
 
 
-class ConversationPage(_Answer):
+class ConversationPage(AnswerModel):
     """A page of conversations, newest activity first."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.PAGE]})
@@ -191,7 +192,7 @@ class ConversationPage(_Answer):
     """For the parameter `cursor` of the next page; null on the last one."""
 
 
-class LoggedCall(_Answer):
+class LoggedCall(AnswerModel):
     """A tool call in the log. `arguments` and `result` are JSON texts."""
 
     id: str
@@ -201,7 +202,7 @@ class LoggedCall(_Answer):
     """Null until the client has sent it."""
 
 
-class LoggedError(_Answer):
+class LoggedError(AnswerModel):
     """Why a turn failed."""
 
     code: ErrorCode
@@ -209,7 +210,7 @@ class LoggedError(_Answer):
     retryable: bool
 
 
-class LoggedMessage(_Answer):
+class LoggedMessage(AnswerModel):
     """A message in the log. What only a reply has is null or empty for a question."""
 
     id: str
@@ -230,7 +231,7 @@ class LoggedMessage(_Answer):
     error: LoggedError | None
 
 
-class Conversation(_Answer):
+class Conversation(AnswerModel):
     """A conversation with its messages, in order."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.CONVERSATION]})
@@ -243,50 +244,3 @@ class Conversation(_Answer):
     messages: list[LoggedMessage]
     active_turns: list[str]
     """Turns whose reply is still being written; each can be read with GET /chat/stream/{turn_id}."""
-
-
-class ConfiguredProvider(_Answer):
-    """A provider as this server knows it."""
-
-    configured: bool
-    model: str
-    """What is asked when a request names no model."""
-
-
-class ServiceInfo(_Answer):
-    """What this server is."""
-
-    service: str
-    status: Literal["running"]
-    default_provider: ProviderName
-    providers: dict[ProviderName, ConfiguredProvider]
-    version: str
-    simulated: Literal[True] | None = None
-    """Stands while no provider key is set and the built-in simulator answers."""
-    note: str | None = None
-
-
-class HealthReport(_Answer):
-    """How the server fares; a degraded one still serves."""
-
-    status: Literal["healthy", "degraded"]
-    database: Literal["up", "down"]
-    spooled_turns: Count
-    """Turns that wait for the database."""
-    refused_turns: Count
-    """Turns that the database refuses for their data; they are kept."""
-    providers: dict[ProviderName, Literal["up", "down", "unconfigured"]]
-    active_turns: Count
-    version: str
-
-
-class Alive(_Answer):
-    """The process runs."""
-
-    status: Literal["alive"]
-
-
-class Ready(_Answer):
-    """New requests may be sent here."""
-
-    status: Literal["ready"]

@@ -1,0 +1,135 @@
+"""What the server answers beside turns and the log, as models: accounts, health, numbers."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gateway.core.turn import TurnStatus
+from gateway.web.schemas import AnswerModel, Count, ProviderName
+
+
+class ConfiguredProvider(AnswerModel):
+    """A provider as this server knows it."""
+
+    configured: bool
+    model: str
+    """What is asked when a request names no model."""
+
+
+class ServiceInfo(AnswerModel):
+    """What this server is."""
+
+    service: str
+    status: Literal["running"]
+    default_provider: ProviderName
+    providers: dict[ProviderName, ConfiguredProvider]
+    version: str
+    simulated: Literal[True] | None = None
+    """Stands while no provider key is set and the built-in simulator answers."""
+    note: str | None = None
+
+
+class HealthReport(AnswerModel):
+    """How the server fares; a degraded one still serves."""
+
+    status: Literal["healthy", "degraded"]
+    database: Literal["up", "down"]
+    spooled_turns: Count
+    """Turns that wait for the database."""
+    refused_turns: Count
+    """Turns that the database refuses for their data; they are kept."""
+    providers: dict[ProviderName, Literal["up", "down", "unconfigured"]]
+    active_turns: Count
+    version: str
+
+
+class Account(AnswerModel):
+    """Somebody who signed in."""
+
+    id: int
+    email: str | None
+    """Null unless the issuer verified it."""
+    daily_requests: Count
+    """Questions asked today (UTC)."""
+    daily_limit: Count
+    """Questions allowed a day; 0: no limit."""
+
+
+class OwnAccount(Account):
+    """The caller's own account."""
+
+    provider: str
+    created_at: datetime | None
+
+
+class SignedIn(AnswerModel):
+    """Who signed in, and the token to show from now on."""
+
+    token: str
+    user: Account
+
+
+class Tokens(AnswerModel):
+    """Sums of token counts."""
+
+    input: Count
+    output: Count
+    cached: Count
+    reasoning: Count
+
+
+class ProviderTurns(AnswerModel):
+    """Turns that a provider answered."""
+
+    total: Count
+    completed: Count | None = None
+    stopped: Count | None = None
+    interrupted: Count | None = None
+    failed: Count | None = None
+    tokens: Tokens
+    cost_usd: Annotated[float, Field(ge=0)]
+
+
+class Turns(AnswerModel):
+    """Turns that ended in the window."""
+
+    total: Count
+    by_status: dict[TurnStatus, Count]
+    by_provider: dict[str, ProviderTurns]
+
+
+class Quantiles(AnswerModel):
+    """Milliseconds; null where nothing was measured."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class Statistics(AnswerModel):
+    """What happened in a window of time, and what is going on now in this process."""
+
+    window: str
+    since: datetime
+    turns: Turns
+    tokens: Tokens
+    cost_usd: Annotated[float, Field(ge=0)]
+    time_to_first_token_ms: Quantiles
+    total_ms: Quantiles
+    errors: dict[str, Count]
+    """Failed turns by error code."""
+    active_turns: Count
+    active_streams: Count
+
+
+class Alive(AnswerModel):
+    """The process runs."""
+
+    status: Literal["alive"]
+
+
+class Ready(AnswerModel):
+    """New requests may be sent here."""
+
+    status: Literal["ready"]
