@@ -27,6 +27,7 @@ _STEP_S: Final = 0.02
 _RECOVERY_S: Final = 300.0
 _SILENCE_S: Final = 10.0
 _FAST_STOP_S: Final = 30.0
+_KILL_S: Final = 30.0
 _SETTINGS: Final = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -69,6 +70,7 @@ def leftover(cluster: Cluster) -> PidFile | None:
         return found
     log.warning("PostgreSQL (pid %d) does not answer: ending it", found.pid)
     end(found.pid, gracefully=False)
+    _disown(cluster.data)
     return None
 
 
@@ -89,9 +91,11 @@ def launch(cluster: Cluster, sockets: Path, log_file: Path, settings: Mapping[st
         end(process.pid, gracefully=False)
         process.wait()
         reason = _last_words(log_file, written)
-        if "shared memory" not in reason or time.monotonic() > give_up:
+        in_the_way = "shared memory" in reason or "lock file" in reason
+        if not in_the_way or time.monotonic() > give_up:
             raise EmbeddedError(f"PostgreSQL did not start: {reason} (see {log_file})")
         _end_orphans(cluster.data)
+        _disown(cluster.data)
 
 
 def serves(pid: int, data: Path) -> bool:
@@ -123,7 +127,7 @@ def end(pid: int, *, gracefully: bool = True) -> None:
     if _ended(process, signal.SIGQUIT, _SILENCE_S):
         return
     for one in (process, *backends):
-        _ended(one, signal.SIGKILL, _SILENCE_S)
+        _ended(one, signal.SIGKILL, _KILL_S)
 
 
 def _ended(process: psutil.Process, number: signal.Signals, patience_s: float) -> bool:
@@ -142,7 +146,7 @@ def _end_orphans(data: Path) -> None:
     """End what a killed server left behind: its backends, which hold its shared memory while they run."""
     for process in psutil.process_iter():
         if serves(process.pid, data):
-            _ended(process, signal.SIGKILL, _SILENCE_S)
+            _ended(process, signal.SIGKILL, _KILL_S)
 
 
 def _answers_in_time(cluster: Cluster, sockets: Path, pid: int) -> bool:
@@ -177,12 +181,13 @@ def _answers_in_time(cluster: Cluster, sockets: Path, pid: int) -> bool:
 
 
 def _disown(data: Path) -> None:
-    """Correct a pid file whose number now belongs to some other program, which would keep the server from starting. The rest
-    of the file stays: by it the server sees whether the old one's shared memory is still in use."""
+    """Correct a pid file whose number no longer means our server (it is another program's now, or that of a dead process
+    nobody collected), which would keep the server from starting. The rest of the file stays: by it the server sees whether
+    the old one's shared memory is still in use."""
     for path in (data / "postmaster.pid", data / f".s.PGSQL.{PORT}.lock"):
         with suppress(OSError, ValueError):
             number, _, rest = path.read_text().partition("\n")
-            if psutil.pid_exists(int(number)):
+            if psutil.pid_exists(int(number)) and not serves(int(number), data):
                 path.write_text(f"{_NO_PROCESS}\n{rest}")
 
 

