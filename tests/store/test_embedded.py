@@ -208,8 +208,7 @@ async def test_a_path_too_long_for_a_socket(empty_home: Path) -> None:
     assert not sockets.exists()
 
 
-async def test_a_forked_child_cannot_stop_it(server: EmbeddedPostgres) -> None:
-    url = server.start()
+def stop_in_a_forked_child(server: EmbeddedPostgres) -> None:
     child = os.fork()
     if child == 0:
         try:
@@ -217,6 +216,11 @@ async def test_a_forked_child_cannot_stop_it(server: EmbeddedPostgres) -> None:
         finally:
             os._exit(0)
     os.waitpid(child, 0)
+
+
+async def test_a_forked_child_cannot_stop_it(server: EmbeddedPostgres) -> None:
+    url = server.start()
+    stop_in_a_forked_child(server)
     assert await ask(url, "SELECT 1") == 1
 
 
