@@ -80,9 +80,12 @@ class Store(Protocol):
         ...
 
     async def history(self, conversation_id: str, viewer: Viewer, limit: int) -> tuple[Message, ...]:
-        """The last `limit` messages of completed and stopped turns, in order, starting at a question.
+        """The last `limit` messages of completed and stopped turns, in order, starting at a question (more than `limit` only
+        where the newest question lies further back). Assistant messages carry their kept state.
 
-        Every call has exactly one result (one saying so where none came). Assistant messages carry their kept state.
+        Every call has exactly one result (one saying so where none came), except those of the very last message: they stay
+        open, for the tool entries that follow, which may be the repetition of a follow-up that failed. In a conversation
+        without owner a viewer gets the turns that are theirs; nobody in particular gets those of nobody in particular.
         """
         ...
 
@@ -91,7 +94,8 @@ class Store(Protocol):
         ...
 
     async def issued(self, conversation_id: str, caller: str | None) -> tuple[str, ...]:
-        """Ids of the calls of the conversation's newest turn that are still without a result, in order."""
+        """Ids of the calls that tool results from `caller` may answer: all of the newest completed or stopped turn, in order
+        (a follow-up that failed may come again), then older ones that are still without a result."""
         ...
 
     async def turn(self, turn_id: str) -> StoredTurn | None:
@@ -107,7 +111,8 @@ class Store(Protocol):
         ...
 
     async def delete_conversation(self, conversation_id: str, viewer: Viewer) -> bool:
-        """Delete it and remember the moment, so that no turn that began before is written later. False: none for them."""
+        """Delete it and remember the moment, so that no turn that began before is written later. False: none for them (yet:
+        turns that run in it, the viewer's own or all for `everything`, will not be written either)."""
         ...
 
     async def statistics(self, since: datetime) -> dict[str, Any]:
