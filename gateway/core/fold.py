@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from gateway.core import events as ev
 from gateway.core.ids import new_call_id
@@ -10,6 +10,8 @@ from gateway.core.jsontext import dumps, fits, is_object, loads
 from gateway.core.messages import ToolCall
 from gateway.core.tape import Run, RunKind, Tape
 from gateway.core.turn import Reply, Thought
+
+_UNKNOWN: Final = ev.UsageReported()
 
 
 class Fold:
@@ -19,7 +21,7 @@ class Fold:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.tape = Tape()
-        self.usage = ev.UsageReported()
+        self.usage = _UNKNOWN
         self.terminal: ev.Finished | ev.Failed | None = None
         self.state: dict[str, Any] | None = None
         self.size = 0
@@ -46,12 +48,12 @@ class Fold:
             case ev.SourceFound():
                 self._source(event)
             case ev.UsageReported():
-                self.usage = _merge(self.usage, event)
+                self.usage = event if self.usage is _UNKNOWN else _merge(self.usage, event)
             case ev.StateKept(data):
                 self.state = data if fits(data) else None
             case ev.Rerouted():
                 self.tape.mark(event)
-                self.usage, self.state = ev.UsageReported(), None
+                self.usage, self.state = _UNKNOWN, None
             case ev.Started():
                 pass
             case ev.Finished() | ev.Failed():
@@ -61,13 +63,29 @@ class Fold:
 
     def reply(self) -> Reply:
         """Return what has come so far as a reply."""
-        segments = self.tape.segments
-        calls = tuple(segment for segment in segments if isinstance(segment, ToolCall))
+        texts: list[str] = []
+        calls: list[ToolCall] = []
+        sources: list[ev.SourceFound] = []
+        thoughts: list[tuple[Run, list[str]]] = []
+        for segment in self.tape.segments:
+            if isinstance(segment, Run):
+                if segment.kind == "text":
+                    texts.append(segment.text())
+                else:
+                    thoughts.append((segment, []))
+            elif isinstance(segment, ToolCall):
+                calls.append(segment)
+                if thoughts:
+                    thoughts[-1][1].append(segment.name)
+            elif isinstance(segment, ev.SourceFound):
+                sources.append(segment)
         return Reply(
-            content="".join(run.text() for run in self.tape.runs("text")),
-            tool_calls=calls,
-            thoughts=self._thoughts(),
-            sources=tuple(segment for segment in segments if isinstance(segment, ev.SourceFound)),
+            content="".join(texts),
+            tool_calls=tuple(calls),
+            thoughts=tuple(
+                Thought(number, run.text(), tuple(names), run.started_ms) for number, (run, names) in enumerate(thoughts, 1)
+            ),
+            sources=tuple(sources),
             usage=self.usage,
             finish_reason=self._finish_reason(bool(calls)),
             layout=self.tape.layout(),
@@ -94,15 +112,6 @@ class Fold:
             self._seen_sources.add(key)
             self.tape.mark(replace(source, id=str(len(self._seen_sources))))
             self.size += sum(_bytes(text) for text in (source.title, source.url, source.snippet, source.description) if text)
-
-    def _thoughts(self) -> tuple[Thought, ...]:
-        found: list[tuple[Run, list[str]]] = []
-        for segment in self.tape.segments:
-            if isinstance(segment, Run) and segment.kind == "thought":
-                found.append((segment, []))
-            elif isinstance(segment, ToolCall) and found:
-                found[-1][1].append(segment.name)
-        return tuple(Thought(number, run.text(), tuple(names), run.started_ms) for number, (run, names) in enumerate(found, 1))
 
     def _finish_reason(self, called: bool) -> ev.FinishReason | None:
         if not isinstance(self.terminal, ev.Finished):
