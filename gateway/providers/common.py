@@ -116,7 +116,7 @@ def by_status(
     """
     failure = _failure(status, message, quota)
     if failure.code == "provider_overloaded" and wait is None:
-        wait = retry_after(headers)
+        wait = retry_after(headers, resets=status == 429)
     return UpstreamError(
         failure.code,
         failure.detail,
@@ -169,11 +169,12 @@ def duration(text: str) -> float | None:
     return _bounded(sum(float(number) * _UNIT_SECONDS[unit] for number, unit in pieces))
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str], *, resets: bool = True) -> float | None:
     """Return how many seconds the provider asks to wait, None when it does not say. Header names in lower case.
 
-    Read in the order of the vendors' own clients: `retry-after-ms`, `retry-after` (seconds or an HTTP date); then the
-    `x-ratelimit-reset-*` durations of OpenAI and Groq, of the limit that is used up.
+    Read in the order of the vendors' own clients: `retry-after-ms`, `retry-after` (seconds or an HTTP date); then, with
+    `resets`, the `x-ratelimit-reset-*` durations of OpenAI and Groq, of the limit that is used up. They stand in every reply,
+    so they say something about a 429 alone.
     """
     exact = _number(headers.get("retry-after-ms"))
     if exact is not None:
@@ -182,7 +183,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if plain is not None:
         seconds = _number(plain)
         return _bounded(seconds) if seconds is not None else _until(plain, headers.get("date"))
-    return _reset(headers)
+    return _reset(headers) if resets else None
 
 
 def _reset(headers: Mapping[str, str]) -> float | None:

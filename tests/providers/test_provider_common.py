@@ -57,6 +57,12 @@ def test_only_an_overload_names_a_wait() -> None:
     assert by_status(500, {"retry-after": "5"}, "").retry_after is None
 
 
+@pytest.mark.parametrize(("status", "wait"), [(429, 6.0), (503, None), (529, None)])
+def test_limits_that_are_not_reached_say_nothing_about_an_overload(status: int, wait: float | None) -> None:
+    assert by_status(status, {"x-ratelimit-reset-tokens": "6s"}, "").retry_after == wait
+    assert by_status(status, {"x-ratelimit-reset-tokens": "6s", "retry-after": "2"}, "").retry_after == 2.0
+
+
 @pytest.mark.parametrize(
     ("headers", "wait"),
     [
