@@ -59,6 +59,9 @@ class Sending:
 
     async def _open(self, *, length: int | None = None) -> web.StreamResponse:
         response = web.StreamResponse(status=self.reply.status, headers=self.reply.headers)
+        if self.script.fault is not None and self.script.fault.kind == "stall":
+            # Behind a stall nothing is read: a client that has the whole body must not send its next request here.
+            response.force_close()
         if length is None:
             response.enable_chunked_encoding()
         else:
