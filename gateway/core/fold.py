@@ -38,9 +38,11 @@ class Fold:
         """Take the next event; events behind a terminal one are ignored."""
         if self.terminal is not None:
             return
+        if isinstance(event, ev.TextDelta):
+            # Nearly every event is one: it does not wait for the others to be ruled out.
+            self._write("text", event.text)
+            return
         match event:
-            case ev.TextDelta(text):
-                self._write("text", text)
             case ev.ReasoningDelta(text):
                 self._write("thought", text)
             case ev.ToolCalled():
@@ -95,7 +97,7 @@ class Fold:
     def _write(self, kind: RunKind, text: str) -> None:
         if not self.tape.extend(kind, text):
             self.tape.write(kind, text, int(self._clock() * 1000))
-        self.size += _bytes(text)
+        self.size += len(text) if text.isascii() else len(text.encode())
 
     def _call(self, event: ev.ToolCalled) -> None:
         call_id = event.id

@@ -90,6 +90,11 @@ class Tape:
         self._open = None
         self.end += 1
 
+    def run_from(self, position: int) -> Run | None:
+        """The last run, where all that stands behind `position` is of it."""
+        run = self._open
+        return run if run is not None and self.end - run.length <= position < self.end else None
+
     def since(self, position: int, limit: int = sys.maxsize) -> Iterator[tuple[Stretch | Item, int]]:
         """Yield what stands behind `position`, each with the position at its end.
 

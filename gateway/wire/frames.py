@@ -12,7 +12,7 @@ from gateway.core.events import Rerouted, SourceFound
 from gateway.core.ids import turn_time
 from gateway.core.jsontext import dumps
 from gateway.core.messages import ToolCall
-from gateway.core.tape import Item, Stretch, Tape
+from gateway.core.tape import Item, RunKind, Stretch, Tape
 from gateway.core.turn import Thought, TurnBegun, TurnEnded, TurnError
 
 RETRY_MS: Final = 1000
@@ -57,6 +57,12 @@ def tape_frames(turn_id: str, tape: Tape, position: int, limit: int) -> tuple[by
 
     Stops after about `limit` characters, so that a reader who is far behind is served in bounded pieces.
     """
+    run = tape.run_from(position)
+    if run is not None:
+        # What a reader wants who keeps up: the newest piece of text, and nothing to look for.
+        text = run.slice(position - tape.end + run.length, min(limit, MAX_STRETCH))
+        position += len(text)
+        return _text_frame(turn_id, run.kind, text, position), position
     frames: list[bytes] = []
     size = 0
     for piece, end in tape.since(position, limit):
@@ -73,13 +79,15 @@ def tape_frames(turn_id: str, tape: Tape, position: int, limit: int) -> tuple[by
 
 
 def _stretch_frames(turn_id: str, stretch: Stretch, end: int) -> Iterator[bytes]:
-    name = b"token" if stretch.kind == "text" else b"thought"
-    text, turn = stretch.text, turn_id.encode()
-    begin = end - len(text)
-    for start in range(0, len(text), MAX_STRETCH):
-        part = text[start : start + MAX_STRETCH]
-        place = begin + start + len(part)
-        yield b"id: %b.%d\nevent: %b\ndata: %b\n\n" % (turn, place, name, dumps({"text": part}))
+    begin = end - len(stretch.text)
+    for start in range(0, len(stretch.text), MAX_STRETCH):
+        text = stretch.text[start : start + MAX_STRETCH]
+        yield _text_frame(turn_id, stretch.kind, text, begin + start + len(text))
+
+
+def _text_frame(turn_id: str, kind: RunKind, text: str, end: int) -> bytes:
+    name = b"token" if kind == "text" else b"thought"
+    return b"id: %b.%d\nevent: %b\ndata: %b\n\n" % (turn_id.encode(), end, name, dumps({"text": text}))
 
 
 def _item_frame(turn_id: str, item: Item, end: int) -> bytes:
