@@ -10,16 +10,19 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from aiohttp.test_utils import TestServer
+from aiohttp import web
 from httpx_sse import EventSource, ServerSentEvent
 
 from gateway.app import build
+from gateway.serve import address, listen
 from gateway.settings import load
+from gateway.web.connections import Door
 from simulator import Settings as SimulatorSettings
 from simulator import Simulator, parse_text, start_simulator
 
 RECORDINGS = Path(__file__).parent / "fixtures"
 PROVIDERS = ("openai", "anthropic", "groq", "google")
+MOST_CONNECTIONS = 1000
 
 Start = Callable[..., Awaitable["Gateway"]]
 
@@ -32,7 +35,8 @@ class Gateway:
     client: httpx.AsyncClient
     simulator: Simulator
     database_url: str
-    _server: TestServer
+    door: Door
+    _runner: web.AppRunner
     _connection: asyncpg.Connection | None = None
 
     async def ask(self, body: dict[str, Any], **headers: str) -> dict[str, Any]:
@@ -70,7 +74,7 @@ class Gateway:
     async def close(self) -> None:
         """Shut the gateway down; a second one may be started on the same database and data folder afterwards."""
         await self.client.aclose()
-        await self._server.close()
+        await self._runner.cleanup()
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
@@ -123,7 +127,7 @@ async def start_gateway(simulator: Simulator, database_url: str, tmp_path: Path)
     async with AsyncExitStack() as stack:
 
         async def start(**environ: str) -> Gateway:
-            gateway = await _start(simulator, database_url, tmp_path / "data", environ)
+            gateway = await run_gateway(simulator, database_url, tmp_path / "data", environ)
             stack.push_async_callback(gateway.close)
             return gateway
 
@@ -136,12 +140,17 @@ async def gateway(start_gateway: Start) -> Gateway:
     return await start_gateway()
 
 
-async def _start(simulator: Simulator, database_url: str, data_dir: Path, environ: dict[str, str]) -> Gateway:
+async def run_gateway(simulator: Simulator, database_url: str, data_dir: Path, environ: dict[str, str]) -> Gateway:
+    """Start a gateway whose providers are all `simulator`; `environ` holds settings by their environment names."""
     base = simulator.base_url
     given = {f"{name.upper()}_API_KEY": "test-key" for name in PROVIDERS}
     given |= {f"{name.upper()}_BASE_URL": base + ("/v1" if name == "openai" else "") for name in PROVIDERS}
-    settings = load(given | {"DATA_DIR": str(data_dir)} | environ, env_file=None)
-    server = TestServer(build(settings, database_url))
-    await server.start_server(access_log=None)
-    url = f"http://127.0.0.1:{server.port}"
-    return Gateway(url, httpx.AsyncClient(base_url=url, timeout=30, trust_env=False), simulator, database_url, server)
+    settings = load(given | {"PORT": "0", "DATA_DIR": str(data_dir)} | environ, env_file=None)
+    runner = web.AppRunner(build(settings, database_url), handler_cancellation=True, shutdown_timeout=1)
+    await runner.setup()
+    listener = listen(settings)
+    door = Door(runner, listener, MOST_CONNECTIONS)
+    await door.start()
+    url = address(listener)
+    client = httpx.AsyncClient(base_url=url, timeout=30, trust_env=False)
+    return Gateway(url, client, simulator, database_url, door, runner)

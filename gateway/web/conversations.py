@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from gateway.core.errors import GatewayError
 from gateway.core.jsontext import clean
@@ -26,7 +26,8 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("is out of range") from None
 
 
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
+_MOMENT: dict[str, Any] = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}, {"const": ""}]}
+Moment = Annotated[datetime, AfterValidator(_in_utc), WithJsonSchema(_MOMENT)]
 
 
 class ListQuery(BaseModel):
@@ -47,7 +48,7 @@ class ListQuery(BaseModel):
     q: Text | None = None
     """Those in which this text was said."""
     since: Moment | None = None
-    """Those active at or after this moment (UTC unless it says otherwise)."""
+    """Those active at or after this moment: ISO 8601 (UTC unless it says otherwise), or Unix seconds or milliseconds."""
     until: Moment | None = None
     """Those active before this moment."""
 

@@ -113,7 +113,8 @@ def _answer(answer: Answer, *, limited: bool) -> dict[str, Any]:
     names = ("X-Request-Id", *answer.headers, *(_RATE_HEADERS if limited else ()))
     found: dict[str, Any] = {"description": answer.description, "headers": _headers(names)}
     if answer.media == SSE:
-        found["content"] = {SSE: _event_stream()}
+        content = {"schema": {"$ref": "#/components/schemas/StreamEvent"}, "example": _stream_text("start", "token", "done")}
+        found["content"] = {SSE: content}
     elif answer.media is not None:
         kind = "object" if answer.media == JSON else "string"
         found["content"] = {answer.media: {"schema": {"type": kind} if answer.schema is None else _ref(answer.schema)}}
@@ -153,24 +154,37 @@ def _example_of(code: ErrorCode) -> dict[str, Any]:
     return problem | {"code": code, "request_id": examples.FAILURE["request_id"]}
 
 
-def _event_stream() -> dict[str, Any]:
+def _stream_event() -> dict[str, Any]:
+    """One server-sent event; its data is JSON."""
     return {
-        "schema": {"type": "string", "description": "Server-sent events; `x-events` names them and their data (JSON)."},
-        "example": _stream_text("start", "token", "done"),
-        "x-events": {
-            name: {"description": text, "schema": _ref(model), "example": examples.EVENTS[name]}
-            for name, (model, text) in _STREAM_EVENTS.items()
-        },
+        "title": "StreamEvent",
+        "description": "A server-sent event. `data` is JSON; the id of an event names its place in the stream.",
+        "oneOf": [_one_event(name, model, text) for name, (model, text) in _STREAM_EVENTS.items()],
     }
+
+
+def _one_event(name: str, model: type[BaseModel], text: str) -> dict[str, Any]:
+    data = {"type": "string", "contentMediaType": JSON, "contentSchema": _ref(model)}
+    properties = {"event": {"const": name}, "id": {"type": "string"}, "retry": {"type": "integer"}, "data": data}
+    return {
+        "type": "object",
+        "description": text,
+        "required": ["event", "id", "data"],
+        "properties": properties,
+        "examples": [{"event": name, "id": _event_id(name), "data": dumps_text(examples.EVENTS[name])}],
+    }
+
+
+def _event_id(name: str) -> str:
+    """The id of an example."""
+    places = {"start": "0", "done": END, "failed": END}
+    return f"{examples.TURN_ID}.{places[name]}" if name in places else examples.EVENT_ID
 
 
 def _stream_text(*names: str) -> str:
-    heads = {
-        "start": f"retry: {RETRY_MS}\nid: {examples.TURN_ID}.0",
-        "done": f"retry: 0\nid: {examples.TURN_ID}.{END}",
-    }
+    retries = {"start": f"retry: {RETRY_MS}\n", "done": "retry: 0\n"}
     return "".join(
-        f"{heads.get(name, f'id: {examples.EVENT_ID}')}\nevent: {name}\ndata: {dumps_text(examples.EVENTS[name])}\n\n"
+        f"{retries.get(name, '')}id: {_event_id(name)}\nevent: {name}\ndata: {dumps_text(examples.EVENTS[name])}\n\n"
         for name in names
     )
 
@@ -182,7 +196,7 @@ def _headers(names: Iterable[str]) -> dict[str, Any]:
 def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
     properties = model.model_json_schema(schema_generator=_NeverNull)["properties"]
     return [
-        {"name": name, "in": "query", "schema": schema} | ({"description": text} if (text := schema.pop("description")) else {})
+        {"name": name, "in": "query", "description": schema.pop("description"), "allowEmptyValue": True, "schema": schema}
         for name, schema in properties.items()
     ]
 
@@ -201,7 +215,7 @@ def _component_schemas() -> dict[str, Any]:
         # Tests hold answers to exactly these fields; clients must bear new ones.
         schema.pop("additionalProperties", None)
     assert not incoming.keys() & outgoing.keys(), "two models of one name"
-    return dict(sorted((incoming | outgoing).items()))
+    return dict(sorted((incoming | outgoing | {"StreamEvent": _stream_event()}).items()))
 
 
 def _definitions(models: Iterable[type[BaseModel]], generator: type[GenerateJsonSchema]) -> dict[str, Any]:
