@@ -15,6 +15,7 @@ from gateway.access.charges import Ledger
 from gateway.access.daily import DailyLimits
 from gateway.access.identity import ALGORITHM, IdentityVerifier
 from gateway.access.jwks import KeySet
+from gateway.access.origins import Origins
 from gateway.access.rates import RateLimits, parse_rates
 from gateway.access.rounds import ToolRounds
 from gateway.access.sessions import Sessions
@@ -63,7 +64,13 @@ def open_admission(settings: Settings, store: PostgresStore, session: aiohttp.Cl
     sessions = Sessions(settings.admin_token.get_secret_value()) if settings.admin_token else None
     start_chores(_chores(settings, store, users, daily), stack)
     return Admission(
-        gate=Gate(_callers(settings, tokens), users, sessions, this_machine_alone=_this_machine_alone(settings)),
+        gate=Gate(
+            _callers(settings, tokens),
+            users,
+            sessions,
+            Origins(settings.cors_origins),
+            this_machine_alone=_this_machine_alone(settings),
+        ),
         rates=rates,
         ledger=Ledger(daily, ToolRounds(store, settings.max_tool_rounds), settings.max_active_turns_per_caller),
         accounts=Accounts(

@@ -9,6 +9,7 @@ from aiohttp import web
 
 import simulator
 from gateway import __version__
+from gateway.access.origins import Origins
 from gateway.admission import open_admission
 from gateway.engine.attempts import Attempts
 from gateway.engine.following import Following
@@ -31,7 +32,8 @@ from gateway.store.journal import Journal
 from gateway.store.postgres import PostgresStore
 from gateway.store.relay import RedisRelay
 from gateway.store.writer import Writer
-from gateway.web.edge import edge
+from gateway.web.cors import add_cors
+from gateway.web.edge import dress, edge
 from gateway.web.intake import Intake
 from gateway.web.routes import add_routes
 from gateway.web.services import SERVICES, Services, Shared
@@ -45,6 +47,8 @@ _FLUSH_S = 5.0
 def build(settings: Settings, database_url: str, worker: str = "0") -> web.Application:
     """An application that opens its resources at start-up and gives them back at clean-up."""
     app = web.Application(middlewares=[edge], client_max_size=settings.max_body_bytes)
+    app.on_response_prepare.append(dress)
+    add_cors(app, Origins(settings.cors_origins))
     add_routes(app)
     app.cleanup_ctx.append(_services(settings, database_url, worker))
     return app

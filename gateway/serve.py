@@ -12,11 +12,11 @@ from aiohttp import web
 
 from gateway.app import build
 from gateway.settings import Settings
+from gateway.web.connections import BACKLOG, Door, most_connections
 from gateway.web.services import SERVICES
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 4096
 _LAST_WORDS_S = 2.0
 
 
@@ -44,7 +44,7 @@ async def serve(settings: Settings, database_url: str, listener: socket.socket, 
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_LAST_WORDS_S)
     await runner.setup()
     try:
-        await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        await Door(runner, listener, most_connections()).start()
         stop = _on_signal()
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from gateway.access.addresses import ClientAddresses
 from gateway.access.callers import name_and_key
+from gateway.access.origins import parse_origins
 from gateway.access.rates import parse_rates
 
 PROVIDER_NAMES = ("openai", "anthropic", "groq", "google")
@@ -133,7 +134,7 @@ class Settings(BaseModel):
     jwt_ttl_s: Annotated[int, Field(ge=60, le=10 * 366 * 86_400)] = 30 * 86_400
     google_jwks_url: Url = "https://www.googleapis.com/oauth2/v3/certs"
     apple_jwks_url: Url = "https://appleid.apple.com/auth/keys"
-    cors_origins: Names = ()
+    cors_origins: Annotated[Names, AfterValidator(parse_origins)] = ()
     trusted_proxies: Annotated[Names, AfterValidator(_proxies)] = ()
     daily_request_limit: Count = 30
     rate_limit: Rate = "20/minute"

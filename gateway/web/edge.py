@@ -1,4 +1,4 @@
-"""What every request passes: an id, its body within bounds, and errors as problem objects."""
+"""What every request passes: an id, its body within bounds, errors as problem objects, and headers that browsers heed."""
 
 import asyncio
 import logging
@@ -13,11 +13,16 @@ from gateway.access.quota import OverLimit, Quota, limit_headers
 from gateway.core.errors import ErrorCode, GatewayError
 from gateway.core.jsontext import dumps
 from gateway.store.base import StoreUnavailable
+from gateway.web.services import SERVICES
 from gateway.wire.frames import problem_body
 
 log = logging.getLogger(__name__)
 
-BODY_TIMEOUT_S: Final = 30
+SERVER_NAME: Final = "m3ajem-gateway"
+PROBLEM_JSON: Final = "application/problem+json"
+BODY_TIMEOUT_S: Final = 30.0
+BODY_BYTES_PER_S: Final = 8 * 1024
+_READ_AT_ONCE: Final = 256 * 1024
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 QUOTA: Final = web.RequestKey("quota", Quota)
 _REQUEST_ID_RULE: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -25,6 +30,24 @@ _HTTP_CODES: Final[dict[int, tuple[ErrorCode, str]]] = {
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take that method."),
     413: ("body_too_large", "The body is larger than the server takes."),
+}
+
+# What an answer says unless it says otherwise itself: nobody keeps it, frames it, or takes it for a page or a script.
+DEFAULT_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_PAGE_DEFAULTS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -37,44 +60,58 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     request_id = given if _REQUEST_ID_RULE.fullmatch(given) else uuid.uuid4().hex
     request[REQUEST_ID] = request_id
     try:
-        response = await handler(request)
+        request.app[SERVICES].gate.guard(request)
+        return await handler(request)
     except GatewayError as error:
-        response = problem(error, request_id)
+        return problem(error, request_id, challenge=_challenge(request))
     except StoreUnavailable:
-        response = problem(
-            GatewayError("log_unavailable", "The log cannot be read now; try again in a moment.", retry_after=2), request_id
-        )
+        away = GatewayError("log_unavailable", "The log cannot be read now; try again in a moment.", retry_after=2)
+        return problem(away, request_id)
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        response = _http_problem(error, request_id)
+        return _http_problem(error, request_id)
     except Exception:
         log.exception("a request broke", extra={"request_id": request_id})
         if request.writer.output_size:
             # Half an answer is out: it can only be cut.
             raise
-        response = problem(GatewayError("internal_error", "The server made a mistake; please try again."), request_id)
-    if not response.prepared:
-        response.headers["X-Request-Id"] = request_id
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        if QUOTA in request:
-            response.headers.update(limit_headers(request[QUOTA]))
-    return response
+        return problem(GatewayError("internal_error", "The server made a mistake; please try again."), request_id)
 
 
-def problem(error: GatewayError, request_id: str) -> web.Response:
-    """An error as RFC 9457 wants it."""
+async def dress(request: web.Request, response: web.StreamResponse) -> None:
+    """Put on every answer, also on the head of a stream, what it has in common with all others."""
+    headers = response.headers
+    headers["Server"] = SERVER_NAME
+    if REQUEST_ID in request:
+        headers["X-Request-Id"] = request[REQUEST_ID]
+    if QUOTA in request:
+        headers.update(limit_headers(request[QUOTA]))
+    if headers.get("Content-Type", "").startswith("text/html"):
+        for name, value in _PAGE_DEFAULTS.items():
+            headers.setdefault(name, value)
+    for name, value in DEFAULT_HEADERS.items():
+        headers.setdefault(name, value)
+
+
+def problem(error: GatewayError, request_id: str, *, challenge: str = "Bearer") -> web.Response:
+    """An error as RFC 9457 wants it; `challenge` says how to show who asks, where that is the error."""
     body = problem_body(error, request_id)
-    response = web.Response(body=dumps(body), status=error.status, content_type="application/problem+json")
+    response = web.Response(body=dumps(body), status=error.status, content_type=PROBLEM_JSON)
     if "retry_after" in body:
         response.headers["Retry-After"] = str(body["retry_after"])
     if error.status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
+        response.headers["WWW-Authenticate"] = challenge
     if isinstance(error, OverLimit):
         response.headers.update(limit_headers(error.quota))
     if error.turn_id:
         response.headers["X-Turn-Id"] = error.turn_id
     return response
+
+
+def _challenge(request: web.Request) -> str:
+    """Somebody who opens an address in a browser is asked for the password; programs are not."""
+    return 'Basic realm="gateway", charset="UTF-8"' if request.headers.get("Sec-Fetch-Mode") == "navigate" else "Bearer"
 
 
 def _http_problem(error: web.HTTPException, request_id: str) -> web.Response:
@@ -91,9 +128,24 @@ async def read_json_body(request: web.Request) -> bytes:
     if "Content-Type" in request.headers and kind != "application/json" and not kind.endswith("+json"):
         raise GatewayError("unsupported_media_type", "The body must be JSON (Content-Type: application/json).")
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await request.read()
+        return await _read(request)
     except TimeoutError:
         raise GatewayError("invalid_json", "The body did not arrive in time.") from None
     except web.RequestPayloadError:
         raise GatewayError("invalid_json", "The body is not encoded as its headers say.") from None
+
+
+async def _read(request: web.Request) -> bytes:
+    """The whole body; what comes buys it time, so that a photo may come over a slow line and nobody can dawdle for ever."""
+    limit = request.client_max_size
+    request.content.set_read_chunk_size(_READ_AT_ONCE)
+    body = bytearray()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with asyncio.timeout_at(began + BODY_TIMEOUT_S) as deadline:
+        while chunk := await request.content.readany():
+            body += chunk
+            if len(body) > limit:
+                raise GatewayError("body_too_large", "The body is larger than the server takes.")
+            deadline.reschedule(began + BODY_TIMEOUT_S + len(body) / BODY_BYTES_PER_S)
+    return bytes(body)

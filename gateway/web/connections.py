@@ -1,0 +1,159 @@
+"""Clients' connections: how many there may be, how long one may stay silent, and what is answered to what is no HTTP."""
+
+import asyncio
+import logging
+import resource
+import socket
+import uuid
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from gateway.core.errors import GatewayError
+from gateway.core.jsontext import dumps
+from gateway.web.edge import DEFAULT_HEADERS, PROBLEM_JSON, SERVER_NAME
+from gateway.wire.frames import problem_body
+
+log = logging.getLogger(__name__)
+
+BACKLOG: Final = 4096
+HEAD_TIMEOUT_S: Final = 30.0
+# Longer than load balancers keep an idle connection, so that they close it first (those of Google Cloud after 600 s).
+KEEPALIVE_S: Final = 620.0
+_LINGER_S: Final = 5.0
+_RESERVED: Final = 256
+_FEWEST: Final = 64
+_MOST_DESCRIPTORS: Final = 262_144
+_LOOK_AGAIN_S: Final = 1.0
+
+
+class Crowd:
+    """Who is connected. When it is full, those on whose connection nothing is under way make room, the oldest first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._inside: dict[Connection, None] = {}
+        self._looked = float("-inf")
+
+    def __len__(self) -> int:
+        return len(self._inside)
+
+    def enter(self, connection: "Connection") -> bool:
+        """Let a connection in; False when everybody inside is busy."""
+        if len(self._inside) >= self._most and not self._make_room():
+            return False
+        self._inside[connection] = None
+        return True
+
+    def leave(self, connection: "Connection") -> None:
+        """A connection was closed."""
+        self._inside.pop(connection, None)
+
+    def _make_room(self) -> bool:
+        """Close some at once, so that looking for them pays for many who come; when all are busy, do not look again at once."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked < _LOOK_AGAIN_S:
+            return False
+        idle = [connection for connection in self._inside if connection.idle][: self._most // 10 + 1]
+        log.warning("%d connections are open, as many as may be; %d idle ones are closed", len(self._inside), len(idle))
+        for connection in idle:
+            self.leave(connection)
+            connection.force_close()
+        if not idle:
+            self._looked = now
+        return bool(idle)
+
+
+class Connection(web.RequestHandler):
+    """One client's connection: its first request must come within `head_s` seconds."""
+
+    __slots__ = ("_crowd", "_head_s", "_patience")
+
+    def __init__(self, manager: web.Server, loop: asyncio.AbstractEventLoop, crowd: Crowd, head_s: float) -> None:
+        options: dict[str, Any] = {"access_log": None, "keepalive_timeout": KEEPALIVE_S, "lingering_time": _LINGER_S}
+        super().__init__(manager, loop=loop, **options)
+        self._crowd = crowd
+        self._head_s = head_s
+        self._patience: asyncio.TimerHandle | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a request, of which some may have come."""
+        return self._waiter is not None and not self._messages
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        if self._crowd.enter(self):
+            self._patience = self._loop.call_later(self._head_s, self._give_up)
+        else:
+            self.force_close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """See `asyncio.Protocol`."""
+        if self._patience is not None:
+            self._patience.cancel()
+        self._crowd.leave(self)
+        super().connection_lost(exc)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answer what never reached a handler. The bytes that came are not repeated: not to the client, not in the log."""
+        if request.writer.output_size:
+            raise ConnectionError("half an answer is out")
+        request_id = uuid.uuid4().hex
+        if isinstance(exc, HttpProcessingError):
+            log.debug("what is no HTTP was refused: %s", type(exc).__name__, extra={"request_id": request_id})
+            body = problem_body(GatewayError("invalid_request", "The request is not valid HTTP."), request_id) | {"status": 400}
+        else:
+            log.error("a request broke at the edge", exc_info=exc, extra={"request_id": request_id})
+            body = problem_body(GatewayError("internal_error", "The server made a mistake; please try again."), request_id)
+        headers = {"Server": SERVER_NAME, "X-Request-Id": request_id, **DEFAULT_HEADERS}
+        response = web.Response(body=dumps(body), status=body["status"], content_type=PROBLEM_JSON, headers=headers)
+        response.force_close()
+        return response
+
+    def _give_up(self) -> None:
+        if not self._request_count:
+            self.force_close()
+
+
+class Door(web.BaseSite):
+    """Accepts the connections of a listening socket, `most` at a time."""
+
+    def __init__(self, runner: web.AppRunner, listener: socket.socket, most: int, head_s: float = HEAD_TIMEOUT_S) -> None:
+        super().__init__(runner, backlog=BACKLOG)
+        self._listener = listener
+        self._head_s = head_s
+        self.crowd = Crowd(most)
+
+    @property
+    def name(self) -> str:
+        """Where it listens."""
+        return str(self._listener.getsockname())
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        await super().start()
+        loop = asyncio.get_running_loop()
+        server = self._runner.server
+        assert server is not None, "the runner is set up"
+        self._server = await loop.create_server(
+            lambda: Connection(server, loop, self.crowd, self._head_s), sock=self._listener, backlog=BACKLOG
+        )
+
+
+def most_connections() -> int:
+    """How many clients this process can serve: half of the descriptors it may have, as a turn needs a second one.
+
+    Raises the soft limit of descriptors to the hard one.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    known = _MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, _MOST_DESCRIPTORS)
+    return max(_FEWEST, (known - _RESERVED) // 2)
