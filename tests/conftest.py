@@ -20,14 +20,15 @@ from tests.running import gateway, simulator, start_gateway
 __all__ = ["gateway", "simulator", "start_gateway"]
 
 # What is lost with the machine need not survive in tests.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200", "max_wal_size": "128MB"}
 TEMPLATE = "gateway_template"
+MEMORY_BYTES = 2 * 1024**3
 
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """The address of a server's own database; `database_url` is what tests of the log want."""
-    home = Path(tempfile.mkdtemp(prefix="gw-", dir="/tmp"))
+    home = Path(tempfile.mkdtemp(prefix="gw-", dir=quickest_folder()))
     home.chmod(0o755)
     server = EmbeddedPostgres(home, FAST)
     try:
@@ -61,11 +62,17 @@ async def store(database_url: str) -> AsyncIterator[PostgresStore]:
     await opened.close()
 
 
+def quickest_folder() -> str:
+    """Memory, where there is enough of it to spare, else a disk."""
+    memory = Path("/dev/shm")
+    return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > MEMORY_BYTES else "/tmp"
+
+
 @asynccontextmanager
 async def new_database(postgres_url: str, template: str) -> AsyncIterator[str]:
     """A database copied from another, gone at the end whoever is still connected."""
     name = f"test_{uuid.uuid4().hex}"
-    await _administer(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    await _administer(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
         yield renamed(postgres_url, name)
     finally:
