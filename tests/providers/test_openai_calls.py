@@ -111,7 +111,7 @@ def test_whole_calls_with_one_id_stay_apart() -> None:
 
 
 names = st.text("abcdefgh_", min_size=1, max_size=6)
-objects = st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=6), max_size=3)
+objects = st.dictionaries(st.text(max_size=4), st.integers(-(2**63), 2**64 - 1) | st.text(max_size=6), max_size=3)
 
 
 @st.composite
