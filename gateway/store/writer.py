@@ -66,7 +66,6 @@ class Writer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stuck: list[tuple[list[_Item], bool]] = []
         self._pumping = False
-        self._journal_only = False
         self._closed = False
 
     @property
@@ -130,25 +129,28 @@ class Writer:
         if self._draining is not None:
             self._draining.cancel()
             await asyncio.wait((self._draining,))
-        try:
-            async with asyncio.timeout(patience_s):
-                await self._settled()
-        except TimeoutError:
-            for statement in list(self._statements):
-                self._overdue(statement)
-                if statement.task is not None:
-                    statement.task.cancel()
-        self._journal_only = True
-        self._retry()
+        for _ in range(2):  # what neither takes is tried once more
+            self._retry()
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self._settled()
+            except TimeoutError:
+                self._cut()
         await self._settled()
         self._closed = True
         self._give_up()
+
+    def _cut(self) -> None:
+        for statement in list(self._statements):
+            self._overdue(statement)
+            if statement.task is not None:
+                statement.task.cancel()
 
     def _pump(self) -> None:
         """Start what can be started now."""
         self._pumping = False
         while self._lanes.ready:
-            if self._reach.away or self._journal_only:
+            if self._reach.away:
                 self._spawn(self._keep(self._lanes.take(_MOST_TURNS, _MOST_CHARACTERS)))
             elif len(self._statements) < _STATEMENTS:
                 self._send(self._lanes.take(_MOST_TURNS, _MOST_CHARACTERS))

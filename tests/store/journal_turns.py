@@ -59,34 +59,43 @@ Script = Callable[[Sequence[TurnRecord]], Exception | None]
 
 
 class FakeStore:
-    """Keeps what is put, in order, once a turn id. `gate` shut makes it hang; `script` may name an error for a call.
+    """Keeps what is put, in order, once a turn id. `script` may name an error for a call; those that `held` names wait while
+    `gate` is shut.
 
-    Only what the writer uses of a `Store`.
+    Only what the writer uses of a `Store`; `taken` has the sizes of calls that succeeded, `misuses` those that broke its rule.
     """
 
     def __init__(self) -> None:
         self.rows: dict[str, TurnRecord] = {}
         self.calls: list[list[TurnRecord]] = []
+        self.taken: list[int] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.takes_s = 0.0
         self.script: Script = lambda _records: None
+        self.held: Callable[[Sequence[TurnRecord]], bool] = lambda _records: True
+        self.misuses: list[list[str]] = []
         self.under_way = 0
         self.most_under_way = 0
         self.changed = asyncio.Event()
 
     async def put(self, records: Sequence[TurnRecord]) -> list[Stored]:
-        """See `Store.put`; also holds it to its rule."""
+        """See `Store.put`."""
         conversations = [record.begun.conversation_id for record in records]
-        assert len(set(conversations)) == len(conversations), "two turns of one conversation in a statement"
+        if len(set(conversations)) != len(conversations):
+            self.misuses.append(conversations)
         self.calls.append(list(records))
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         self._change()
         try:
-            await self.gate.wait()
+            await asyncio.sleep(self.takes_s)
+            if self.held(records):
+                await self.gate.wait()
             error = self.script(records)
             if error is not None:
                 raise error
+            self.taken.append(len(records))
             for item in records:
                 self.rows.setdefault(item.begun.turn_id, item)
             numbers = {turn_id: number for number, turn_id in enumerate(self.rows, 1)}

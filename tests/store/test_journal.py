@@ -157,6 +157,37 @@ async def test_a_full_journal_refuses_new_turns_and_keeps_running_ones(tmp_path:
     await journal.close()
 
 
+async def test_turns_on_their_way_to_the_disk_count_for_its_bound(tmp_path: Path, disk: Disk) -> None:
+    journal = await Journal.open(tmp_path, "0", max_bytes=20_000, sync=disk.sync)
+    disk.free.clear()
+    ending = asyncio.create_task(journal.end(record()))
+    asked = [asyncio.create_task(journal.begin(begun(question="س" * 3_000))) for _ in range(2)]
+    await asyncio.to_thread(disk.entered.wait)
+    asked += [asyncio.create_task(journal.begin(begun(question="س" * 3_000))) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert [task.done() for task in asked] == [False, False, False, True]
+    disk.free.set()
+    await asyncio.gather(ending, *asked[:3])
+    with pytest.raises(JournalFull):
+        await asked[3]
+    await journal.close()
+
+
+async def test_what_had_come_of_a_turn_goes_with_it(tmp_path: Path, journal: Journal, disk: Disk) -> None:
+    await journal.begin(turn := begun())
+    disk.free.clear()
+    ending = asyncio.create_task(journal.end(record()))
+    await asyncio.to_thread(disk.entered.wait)
+    journal.progress(turn.turn_id, reply("نص"))
+    await asyncio.sleep(0.01)
+    journal.forget((turn.turn_id,))
+    disk.free.set()
+    await ending
+    await journal.discard(await journal.read(10, PLENTY))
+    await journal.close()
+    assert list((tmp_path / "journal").iterdir()) == []
+
+
 @pytest.mark.parametrize("underway", [True, False], ids=["underway", "queued"])
 async def test_a_turn_whose_asker_leaves_early_is_not_kept(tmp_path: Path, journal: Journal, disk: Disk, underway: bool) -> None:
     disk.free.clear()
@@ -190,8 +221,9 @@ async def test_a_disk_without_room_is_told_and_used_again_when_there_is_some(tmp
     await journal.begin(begun("conv-later"))
     assert works(journal)
     await journal.end(record(kept, "س" * 200_000))
+    await journal.discard(await journal.read(10, PLENTY))
     await journal.close()
-    assert await contents(tmp_path / "journal") == [("conv-kept", "completed"), ("conv-later", "interrupted")]
+    assert await contents(tmp_path / "journal") == [("conv-later", "interrupted")]
 
 
 async def test_refused_turns_are_kept_apart_and_tried_again_at_the_next_start(tmp_path: Path, journal: Journal) -> None:

@@ -1,6 +1,7 @@
 """What is found again after a process died, or a file was damaged."""
 
 import asyncio
+import fcntl
 import os
 import sqlite3
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from gateway.core.turn import TurnRecord
 from gateway.store.journal import Journal
-from gateway.store.journal_disk import JournalBroken
+from gateway.store.journal_disk import FileLock, JournalBroken
 from tests.store.journal_turns import begun, record, rich_reply
 
 PLENTY = 1 << 30
@@ -219,6 +220,7 @@ async def test_a_file_damaged_while_in_use_is_replaced_and_running_turns_go_on(
 ) -> None:
     journal = await Journal.open(tmp_path, "0", max_bytes=PLENTY)
     await journal.begin(running := begun("conv-running"))
+    await journal.begin(begun("conv-silent"))
     for number in range(40):
         await journal.end(record(conversation=f"conv-{number:04}", content="ن" * 100_000))
     path = tmp_path / "0.sqlite"
@@ -234,5 +236,20 @@ async def test_a_file_damaged_while_in_use_is_replaced_and_running_turns_go_on(
     await journal.discard(waiting)
     await journal.end(record(running, "تم"))
     await journal.close()
-    [left] = [one for one in await found(tmp_path) if one.begun.conversation_id == "conv-running"]
-    assert left.ended.reply.content == "تم"
+    left = by_conversation(await found(tmp_path))
+    assert {name: one.ended.status for name, one in left.items()} == {"conv-running": "completed", "conv-silent": "interrupted"}
+
+
+def test_a_lock_on_a_file_that_was_just_removed_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock_file, real = tmp_path / "0.lock", fcntl.flock
+
+    def removed_meanwhile(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        lock_file.unlink()
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+    lock = FileLock.take(tmp_path / "0.sqlite")
+    assert lock is not None
+    assert FileLock.take(tmp_path / "0.sqlite") is None
+    lock.release()

@@ -1,12 +1,14 @@
 """A writer on a real journal and a store that does what the test says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from gateway.store.base import Store
+from gateway.core.turn import TurnRecord
+from gateway.store.base import Store, StoreUnavailable
 from gateway.store.drain import Pace
 from gateway.store.journal import Journal
 from gateway.store.journal_db import sync_data
@@ -33,6 +35,7 @@ async def writing(
     finally:
         await writer.close(0.1)
         await journal.close()
+        assert getattr(store, "misuses", []) == []
         assert asyncio.all_tasks() - before <= {asyncio.current_task()}
 
 
@@ -41,6 +44,28 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
+
+
+def away(_records: Sequence[TurnRecord]) -> Exception:
+    """A script: the database cannot be reached."""
+    return StoreUnavailable("connection refused")
+
+
+def there(_records: Sequence[TurnRecord]) -> None:
+    """A script: the database answers."""
+
+
+class BrokenDisk:
+    """Flushes, or fails to while `broken`."""
+
+    def __init__(self) -> None:
+        self.broken = False
+
+    def sync(self, descriptor: int) -> None:
+        """Flush a file descriptor."""
+        if self.broken:
+            raise OSError(5, "Input/output error")
+        os.fsync(descriptor)
 
 
 def texts(store: FakeStore) -> list[str]:
