@@ -136,7 +136,7 @@ class Course:
             self._router.remember_refusal(call.route, parameter)
             lease = self._pool.take(self._stop.model, last_resort=self._last)
             return self._move_on() if lease is None else self._call(lease, None)
-        unknown_here = isinstance(error, UpstreamError) and error.upstream_status == 404
+        unknown_here = isinstance(error, UpstreamError) and error.code == "provider_error"
         return self._move_on() if unknown_here or self._place > 0 else GiveUp(error)
 
     def _failing(self, call: Call, error: UpstreamError) -> Step:

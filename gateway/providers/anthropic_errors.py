@@ -64,9 +64,6 @@ def _failure(status: int, headers: Mapping[str, str], text: str, message: str) -
         failure = by_status(402, {}, text, message=message)
         failure.upstream_status = status
         return failure
-    if status == 404:
-        # Whether the model or the path is unknown, it is the gateway's setup and not the caller's request.
-        message = f"model: {message}"
     refused = refused_parameter(message) if status in (400, 422) else None
     return by_status(status, headers, text, message=message, refused_parameter=refused)
 

@@ -81,7 +81,8 @@ _BY_STATUS: dict[int, _Failure] = {
     401: _KEY_REFUSED,
     402: _QUOTA,
     403: _KEY_REFUSED,
-    404: _REJECTED,
+    # Whether the model or the path is unknown, it is the gateway's setup and not the caller's request.
+    404: _UNKNOWN_MODEL,
     408: _TIMEOUT,
     409: _SERVER,
     413: _TOO_LONG,
@@ -132,8 +133,6 @@ def by_status(
 def _failure(status: int, message: str, quota: bool) -> _Failure:
     if status == 429 and quota:
         return _QUOTA
-    if status == 404 and "model" in message.lower():
-        return _UNKNOWN_MODEL
     if status in (400, 422) and _TOO_LONG_WORDS.search(message):
         return _TOO_LONG
     if status in (400, 422) and "image" in message.lower():

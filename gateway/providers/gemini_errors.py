@@ -66,8 +66,7 @@ def _failure(status: int, headers: Mapping[str, str], error: object, text: str) 
         _meaning(status, details),
         headers,
         text or message,
-        # The path of a call names nothing but the model, whatever words the 404 chooses.
-        message=f"model: {message}" if status == 404 else message,
+        message=message,
         refused_parameter=refused_parameter(message) if status == 400 else None,
         wait=_wait(details),
     )

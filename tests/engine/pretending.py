@@ -70,7 +70,7 @@ def fails(
     code = "provider_error"
     if kind in ("rate_limited", "overloaded", "quota"):
         code = "provider_overloaded"
-    elif kind == "rejected":
+    elif kind == "rejected" and status != 404:
         code = "provider_rejected"
     elif kind == "timeout":
         code = "provider_timeout"

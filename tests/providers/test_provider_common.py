@@ -19,7 +19,7 @@ from gateway.providers.common import as_int, by_status, duration, portable_id, r
         (401, "provider_error", "key_refused", False),
         (402, "provider_overloaded", "quota", False),
         (403, "provider_error", "key_refused", False),
-        (404, "provider_rejected", "rejected", False),
+        (404, "provider_error", "rejected", False),
         (405, "provider_error", "broken", True),
         (408, "provider_timeout", "timeout", True),
         (409, "provider_error", "server", True),
@@ -37,11 +37,6 @@ def test_statuses(status: int, code: str, kind: str, retryable: bool) -> None:
     error = by_status(status, {}, "body")
     assert (error.code, error.kind, error.retryable) == (code, kind, retryable)
     assert (error.upstream_status, error.upstream_text) == (status, "body")
-
-
-def test_an_unknown_model_is_the_gateways_own_fault() -> None:
-    error = by_status(404, {}, "", message="The model `x` does not exist")
-    assert (error.code, error.kind, error.retryable) == ("provider_error", "rejected", False)
 
 
 def test_a_spent_quota_names_no_wait() -> None:
