@@ -2,8 +2,10 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
+from gateway.core.turn import TurnBegun
 from gateway.engine.live import LiveTurn
 
 KEPT_S: Final = 60.0
@@ -38,8 +40,7 @@ class KeptTurns:
         found = self._turns.get(turn_id)
         return found[2] if found else None
 
-    def forget_conversation(self, conversation_id: str) -> None:
-        """Let go of every turn of a deleted conversation."""
-        gone = [key for key, (_, _, turn) in self._turns.items() if turn.begun.conversation_id == conversation_id]
-        for turn_id in gone:
+    def forget(self, gone: Callable[[TurnBegun], bool]) -> None:
+        """Let go of the turns that were deleted."""
+        for turn_id in [turn_id for turn_id, (_, _, turn) in self._turns.items() if gone(turn.begun)]:
             self._bytes -= self._turns.pop(turn_id)[1]

@@ -126,17 +126,23 @@ class Engine:
         """The turns of a conversation that run here."""
         return [run.turn for run in self._by_conversation.get(conversation_id, {}).values()]
 
-    def running_of(self, caller: str | None) -> list[LiveTurn]:
-        """The turns of a caller that run here."""
-        return [run.turn for run in self._runs.values() if run.turn.begun.caller == caller]
-
-    def forget_conversation(self, conversation_id: str) -> None:
-        """A conversation was deleted: stop its turns and remember nothing of it."""
-        for run in self._by_conversation.get(conversation_id, {}).values():
-            run.forgotten = True
-            self.stop(run.turn)
+    def forget_conversation(self, conversation_id: str, caller: str | None = None) -> None:
+        """A conversation was deleted (by `caller`: their turns in it): stop its turns and remember nothing of it."""
+        runs = self._by_conversation.get(conversation_id, {}).values()
+        self._forget([run for run in runs if caller in (None, run.turn.begun.caller)])
         self._recent.forget(conversation_id)
-        self._kept.forget_conversation(conversation_id)
+        self._kept.forget(lambda begun: begun.conversation_id == conversation_id and caller in (None, begun.caller))
+
+    def forget_caller(self, caller: str) -> None:
+        """A caller was deleted: stop their turns and remember nothing of them."""
+        self._forget([run for run in self._runs.values() if run.turn.begun.caller == caller])
+        self._kept.forget(lambda begun: begun.caller == caller)
+
+    def _forget(self, runs: list[_Run]) -> None:
+        for run in runs:
+            run.forgotten = True
+            self._recent.forget(run.turn.begun.conversation_id)
+            self.stop(run.turn)
 
     def stop(self, turn: LiveTurn, *, status: TurnStatus = "stopped", abandoned: bool = False) -> bool:
         """End a running turn, keeping what has come; False when it has ended (or is ending) already."""

@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.core.jsontext import dumps_text, loads
 from gateway.core.turn import TurnRecord
 from gateway.engine.live import LiveTurn
 from gateway.engine.runner import Engine
@@ -93,9 +94,13 @@ class Sharing:
         except RelayUnavailable:
             return False
 
-    async def forget(self, conversation_id: str) -> None:
-        """A conversation was deleted here: its turns stop everywhere."""
-        await self._try(self._relay.tell("forget", conversation_id))
+    async def forget_conversation(self, conversation_id: str, caller: str | None) -> None:
+        """A conversation was deleted here (by `caller`: their turns in it): they stop everywhere."""
+        await self._try(self._relay.tell("forget", dumps_text([conversation_id, caller])))
+
+    async def forget_caller(self, caller: str) -> None:
+        """A caller was deleted here: their turns stop everywhere."""
+        await self._try(self._relay.tell("forget_caller", caller))
 
     async def _send_forever(self) -> None:
         while True:
@@ -152,7 +157,9 @@ class Sharing:
             if command == "stop" and (turn := self._engine.find(subject)) is not None:
                 self._engine.stop(turn)
             elif command == "forget":
-                self._engine.forget_conversation(subject)
+                self._engine.forget_conversation(*loads(subject))
+            elif command == "forget_caller":
+                self._engine.forget_caller(subject)
 
     async def _try(self, work: Coroutine[Any, Any, None]) -> bool:
         try:

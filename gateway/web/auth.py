@@ -59,7 +59,7 @@ async def apple(request: web.Request) -> web.Response:
 async def me(request: web.Request) -> web.Response:
     """The signed-in user's account."""
     services = request.app[SERVICES]
-    _, user = await _user(request)
+    user = await _user(request)
     created = user.created_at.isoformat(timespec="milliseconds") + "Z" if user.created_at else None
     return json_response({**await _account(services, user), "provider": user.provider, "created_at": created})
 
@@ -67,14 +67,16 @@ async def me(request: web.Request) -> web.Response:
 async def forget_me(request: web.Request) -> web.Response:
     """Delete the signed-in user and all they said."""
     services = request.app[SERVICES]
-    caller, user = await _user(request)
-    for turn in services.engine.running_of(caller.id):
-        services.engine.forget_conversation(turn.begun.conversation_id)
+    user = await _user(request)
     await services.accounts.users.delete(user.id)
+    gone = user_caller(user.id)
+    services.engine.forget_caller(gone)
+    if services.shared is not None:
+        await services.shared.sharing.forget_caller(gone)
     return web.Response(status=204)
 
 
-async def _user(request: web.Request) -> tuple[Caller, User]:
+async def _user(request: web.Request) -> User:
     services = request.app[SERVICES]
     caller = await services.gate.caller(request)
     if caller.user_id is None:
@@ -82,7 +84,7 @@ async def _user(request: web.Request) -> tuple[Caller, User]:
     user = await services.accounts.users.get(caller.user_id)
     if user is None:
         raise GatewayError("unauthenticated", "The account does not exist any more; sign in again.")
-    return caller, user
+    return user
 
 
 async def _count(request: web.Request) -> None:

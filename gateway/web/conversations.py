@@ -95,10 +95,11 @@ async def delete_conversation(request: web.Request) -> web.Response:
     own = [turn for turn in running if sees.everything or turn.begun.caller == sees.caller]
     if not await services.store.delete_conversation(conversation_id, sees) and not own:
         raise not_found()
-    services.engine.forget_conversation(conversation_id)
-    services.intake.forget(conversation_id, sees.caller)
+    of = None if sees.everything else sees.caller
+    services.engine.forget_conversation(conversation_id, of)
+    services.intake.forget(conversation_id)
     if services.shared is not None:
-        await services.shared.sharing.forget(conversation_id)
+        await services.shared.sharing.forget_conversation(conversation_id, of)
     return web.Response(status=204)
 
 

@@ -53,7 +53,7 @@ class Intake:
         self._rates = rates
         self._ledger = ledger
         self._simulated = simulated
-        self._allowed: OrderedDict[tuple[str, str | None], None] = OrderedDict()
+        self._allowed: OrderedDict[str, str | None] = OrderedDict()
 
     async def accept(
         self, request: ChatRequest, caller: Caller, *, request_id: str, streamed: bool, idempotency_key: str | None
@@ -93,6 +93,8 @@ class Intake:
         rate = await self._rates.turn(caller)
         charge = await self._ledger.charge(caller, conversation_id, follow_up=prepared.question is None)
         try:
+            if request.conversation_id:
+                await self._check_race(conversation_id, caller.id)
             turn = self._engine.start(
                 NewTurn(
                     conversation_id=conversation_id,
@@ -107,7 +109,7 @@ class Intake:
                     turn_id=turn_id,
                 )
             )
-        except GatewayError:
+        except BaseException:
             charge.close()
             raise
         turn.when_ended(lambda outcome: charge.close(TurnRecord(turn.begun, outcome.ended) if outcome.ended else None))
@@ -123,27 +125,36 @@ class Intake:
         """See `Watcher`. A conversation with a stored turn of a caller is open to them from now on."""
         begun = record.begun
         if receipt.message_id is not None and receipt.conversation_id == begun.conversation_id:
-            self._allowed[begun.conversation_id, begun.caller] = None
+            self._allowed[begun.conversation_id] = begun.caller
+            self._allowed.move_to_end(begun.conversation_id)
             if len(self._allowed) > _REMEMBERED:
                 self._allowed.popitem(last=False)
 
-    def forget(self, conversation_id: str, caller_id: str | None) -> None:
+    def forget(self, conversation_id: str) -> None:
         """A conversation was deleted."""
-        self._allowed.pop((conversation_id, caller_id), None)
+        self._allowed.pop(conversation_id, None)
 
     async def _check_access(self, conversation_id: str, caller_id: str | None) -> None:
         """A conversation is its owner's; while the log is away nobody can tell, and the store sorts it out later."""
-        if any(turn.begun.caller != caller_id for turn in self._engine.running_in(conversation_id)):
-            raise not_found()
-        key = (conversation_id, caller_id)
-        if key in self._allowed:
-            self._allowed.move_to_end(key)
+        if self._allowed.get(conversation_id, ...) == caller_id:
             return
         try:
             allowed = await self._store.access(conversation_id, caller_id)
         except StoreUnavailable:
-            return
+            allowed = True
         if not allowed:
+            raise not_found()
+        await self._check_race(conversation_id, caller_id)
+
+    async def _check_race(self, conversation_id: str, caller_id: str | None) -> None:
+        """A conversation that the log does not have yet is of whoever is writing its first turn."""
+        if all(turn.begun.caller == caller_id for turn in self._engine.running_in(conversation_id)):
+            return
+        try:
+            known = await self._store.conversation(conversation_id, Viewer(caller_id, everything=True))
+        except StoreUnavailable:
+            known = None
+        if known is None or known["user_id"] not in (None, caller_id):
             raise not_found()
 
 

@@ -108,7 +108,7 @@ async def test_a_deleted_conversations_turns_are_let_go() -> None:
     gone, stays = ended_turn("conv-1", "x" * 5_000), ended_turn("conv-2", "x" * 5_000)
     kept.add(gone)
     kept.add(stays)
-    kept.forget_conversation("conv-1")
+    kept.forget(lambda begun: begun.conversation_id == "conv-1")
     assert kept.get(gone.begun.turn_id) is None
     kept.add(ended_turn("conv-3", "x" * 5_000))
     assert kept.get(stays.begun.turn_id) is stays
