@@ -136,7 +136,7 @@ class Writer:
                     await self._settled()
             except TimeoutError:
                 self._cut()
-        await self._settled()
+                await self._settled()
         self._closed = True
         self._give_up()
 

@@ -1,6 +1,7 @@
 """A writer whose database is away, hangs or comes back, and whose journal may fail besides."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,22 @@ async def test_what_is_stuck_gets_another_chance_at_the_end(tmp_path: Path, stor
         await writer.close(1)
         assert (await put).message_id is None
         assert writer.spooled == 2
+
+
+async def test_a_disk_that_fails_once_at_the_end_is_asked_again(tmp_path: Path, store: FakeStore) -> None:
+    failures = [OSError(5, "Input/output error")]
+
+    def sync(descriptor: int) -> None:
+        if failures:
+            raise failures.pop()
+        os.fsync(descriptor)
+
+    async with writing(tmp_path, store, sync=sync, store_wait_s=20) as writer:
+        store.gate.clear()
+        put = asyncio.create_task(writer.put(record()))
+        await store.until(lambda: store.under_way == 1)
+        await writer.close(0.01)
+        assert (await put).message_id is None
 
 
 async def test_turns_that_queue_too_long_behind_a_slow_database_go_to_the_journal(tmp_path: Path, store: FakeStore) -> None:
