@@ -51,6 +51,7 @@ def open_admission(settings: Settings, store: PostgresStore, session: aiohttp.Cl
     users = Users(store, store)
     tokens = _tokens(settings)
     daily = DailyLimits(store, user_limit=settings.daily_request_limit, key_limit=settings.api_key_daily_limit)
+    store.on_charged = daily.stored
     daily.start()
     stack.push_async_callback(daily.close)
     rates = RateLimits(

@@ -30,11 +30,25 @@ class Charge:
         """What is left of the day."""
         return self.reservation.quota if self.reservation else None
 
+    @property
+    def charged_on(self) -> str | None:
+        """The UTC day that the question was taken from (ISO 8601), if any."""
+        return self.reservation.day.isoformat() if self.reservation else None
+
+    @property
+    def uncounted(self) -> bool:
+        """Whether the database has yet to count it."""
+        return self.reservation is not None and not self.reservation.counted
+
+    def begun(self, turn_id: str) -> None:
+        """The turn runs."""
+        self.ledger.begun(self, turn_id)
+
     def close(self, record: TurnRecord | None = None) -> None:
         """The turn has ended as `record` says, or (None) never came to run."""
         if not self.closed:
             self.closed = True
-            self.ledger.settle(self, free=record is None or cost_nothing(record))
+            self.ledger.settle(self, record)
 
 
 class Ledger:
@@ -63,13 +77,22 @@ class Ledger:
             raise
         return Charge(self, caller, conversation_id, follow_up, reservation)
 
-    def settle(self, charge: Charge, *, free: bool) -> None:
+    def begun(self, charge: Charge, turn_id: str) -> None:
+        """Called by the charge itself."""
+        if charge.reservation is not None:
+            self._daily.begun(charge.reservation, turn_id)
+
+    def settle(self, charge: Charge, record: TurnRecord | None) -> None:
         """Called by the charge itself."""
         self._leave(charge.caller.id)
         if charge.follow_up:
-            self._rounds.ended(charge.conversation_id, charge.caller.id, cost_nothing=free)
-        elif free and charge.reservation is not None:
+            self._rounds.ended(charge.conversation_id, charge.caller.id, cost_nothing=record is None or record.cost_nothing)
+        elif charge.reservation is None:
+            return
+        elif record is None:
             self._daily.refund(charge.reservation)
+        elif record.cost_nothing:
+            self._daily.forgive(charge.reservation)
 
     def _enter(self, caller_id: str | None) -> None:
         if caller_id is None:
@@ -86,11 +109,3 @@ class Ledger:
         self._active[caller_id] -= 1
         if self._active[caller_id] <= 0:
             del self._active[caller_id]
-
-
-def cost_nothing(record: TurnRecord) -> bool:
-    """Whether a turn failed (or was interrupted) before the provider gave anything that is paid for."""
-    ended = record.ended
-    reply = ended.reply
-    gave = reply.content or reply.tool_calls or reply.thoughts or reply.usage.output_tokens or ended.cost_usd
-    return ended.status in ("failed", "interrupted") and not gave

@@ -1,4 +1,9 @@
-"""Questions a day: counted in PostgreSQL, exactly, across replicas; kept here only while the database is away."""
+"""Questions a day: counted in PostgreSQL, exactly, across replicas.
+
+A question that could not be counted when it was asked, because the database was away, is counted together with its turn, and
+one that proves to cost nothing is given back with it: what a turn owes to the count lies wherever the turn lies (in the
+journal, if need be), and reaches the database once.
+"""
 
 import asyncio
 import logging
@@ -13,7 +18,8 @@ from gateway.access.breaker import Breaker
 from gateway.access.callers import Caller
 from gateway.access.quota import OverLimit, Quota, whole_seconds
 from gateway.access.sql import SQL, Database
-from gateway.store.base import StoreUnavailable
+from gateway.core.turn import TurnRecord
+from gateway.store.base import Stored, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +35,16 @@ _Key = tuple[str, date]
 
 @dataclass(slots=True, eq=False)
 class Reservation:
-    """One question taken from a caller's day; `given_back` once it proved to cost nothing."""
+    """One question taken from a caller's day. `owed` is what the database's count of it lacks; `turn_id` the turn that will
+    bring it there, as soon as that is known; `settled` once there is nothing left to do about it."""
 
     caller: str
     day: date
     quota: Quota
-    given_back: bool = False
+    counted: bool = True
+    owed: int = 0
+    turn_id: str | None = None
+    settled: bool = False
 
 
 class DailyLimits:
@@ -54,6 +64,8 @@ class DailyLimits:
         self._breaker = Breaker()
         self._known: OrderedDict[_Key, int] = OrderedDict()
         self._pending: dict[_Key, int] = {}
+        self._owed: dict[_Key, int] = {}
+        self._open: dict[str, Reservation] = {}
         self._settling = asyncio.Lock()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -72,24 +84,46 @@ class DailyLimits:
             return None
         now = self._clock()
         key = caller.id, datetime.fromtimestamp(now, UTC).date()
-        count = await self._count(key, limit)
+        count, counted = await self._count(key, limit)
         reset_s = whole_seconds(_DAY_S - now % _DAY_S)
         if count is None:
             quota = Quota(limit, 0, reset_s)
             raise OverLimit("daily_limit_reached", f"All {limit} questions of today have been asked; more tomorrow.", quota)
-        return Reservation(*key, Quota(limit, max(0, limit - count), reset_s))
+        return Reservation(*key, Quota(limit, max(0, limit - count), reset_s), counted, 0 if counted else 1)
+
+    def begun(self, reservation: Reservation, turn_id: str) -> None:
+        """The question became a turn."""
+        reservation.turn_id = turn_id
+        self._open[turn_id] = reservation
 
     def refund(self, reservation: Reservation) -> None:
-        """Give a question back, once; the database hears of it soon."""
-        if not reservation.given_back:
-            reservation.given_back = True
+        """Give a question back that became no turn, or one that nothing is kept of; the database hears of it soon."""
+        if self._settle_reservation(reservation) and reservation.counted:
             self._note((reservation.caller, reservation.day), -1)
+
+    def forgive(self, reservation: Reservation) -> None:
+        """The turn ended and cost nothing: the question is given back, in the database with the turn itself."""
+        if not reservation.settled:
+            reservation.owed -= 1
+            _add(self._owed, (reservation.caller, reservation.day), -1)
+
+    def stored(self, record: TurnRecord, place: Stored) -> None:
+        """The database has a turn, and what it owed to the count; or nothing of it, as it was deleted meanwhile."""
+        reservation = self._open.get(record.begun.turn_id)
+        if reservation is None or not self._settle_reservation(reservation):
+            return
+        key = reservation.caller, reservation.day
+        if place.message_id is None:
+            if record.owed:
+                self._note(key, record.owed)
+        elif key in self._known:
+            self._known[key] += record.owed
 
     async def used(self, caller_id: str) -> int:
         """Questions asked today. Raises `StoreUnavailable`."""
         key = caller_id, datetime.fromtimestamp(self._clock(), UTC).date()
         stored = await self._database.run(lambda connection: connection.fetchval(SQL["used"], *key))
-        return max(0, (stored or 0) + self._pending.get(key, 0))
+        return max(0, (stored or 0) + self._here(key))
 
     async def settle(self) -> None:
         """Bring what was counted here to the database. Raises `StoreUnavailable`."""
@@ -116,8 +150,8 @@ class DailyLimits:
         except StoreUnavailable:
             log.warning("%d daily counts could not be settled: the database is away", len(self._pending))
 
-    async def _count(self, key: _Key, limit: int) -> int | None:
-        """The count with this question in it, None when it would be over the limit."""
+    async def _count(self, key: _Key, limit: int) -> tuple[int | None, bool]:
+        """The count with this question in it, None when it would be over the limit; and whether the database has it."""
         if self._breaker.lets_try():
             try:
                 count = await self._count_stored(key, limit)
@@ -126,20 +160,28 @@ class DailyLimits:
                     log.warning("daily limits are counted by each process alone: the database is away")
             else:
                 self._breaker.worked()
-                self._remember(key, limit if count is None else count)
-                return count
-        count = self._known.get(key, 0) + self._pending.get(key, 0) + 1
+                return count, True
+        count = self._known.get(key, 0) + self._here(key) + 1
         if count > limit:
-            return None
-        self._note(key, 1)
-        return count
+            return None, False
+        _add(self._owed, key, 1)
+        return count, False
+
+    def _here(self, key: _Key) -> int:
+        """What is known here and not yet in the database."""
+        return self._pending.get(key, 0) + self._owed.get(key, 0)
 
     async def _count_stored(self, key: _Key, limit: int) -> int | None:
         if key in self._pending:
             async with self._settling:
                 await self._settle([key])
-        count: int | None = await self._database.run(lambda connection: connection.fetchval(SQL["reserve"], *key, limit))
-        return count
+        # Turns on their way to the database have taken their place already.
+        owed = self._owed.get(key, 0)
+        if limit <= owed:
+            return None
+        count: int | None = await self._database.run(lambda connection: connection.fetchval(SQL["reserve"], *key, limit - owed))
+        self._remember(key, limit - owed if count is None else count)
+        return None if count is None else count + owed
 
     def _remember(self, key: _Key, count: int) -> None:
         self._known[key] = count
@@ -151,15 +193,18 @@ class DailyLimits:
         if key not in self._pending and len(self._pending) >= _MAX_PENDING:
             log.error("too many daily counts wait for the database; one was dropped")
             return
-        self._add_pending(key, delta)
+        _add(self._pending, key, delta)
         self._wake.set()
 
-    def _add_pending(self, key: _Key, delta: int) -> None:
-        left = self._pending.get(key, 0) + delta
-        if left:
-            self._pending[key] = left
-        else:
-            self._pending.pop(key, None)
+    def _settle_reservation(self, reservation: Reservation) -> bool:
+        """Let go of a reservation; False when that was done before."""
+        if reservation.settled:
+            return False
+        reservation.settled = True
+        if reservation.turn_id is not None:
+            self._open.pop(reservation.turn_id, None)
+        _add(self._owed, (reservation.caller, reservation.day), -reservation.owed)
+        return True
 
     async def _settle(self, keys: Iterable[_Key]) -> None:
         """A count stays pending until the database has it, so that nobody reserves without it meanwhile."""
@@ -173,7 +218,7 @@ class DailyLimits:
 
         await self._database.run(add)
         for key, delta in deltas.items():
-            self._add_pending(key, -delta)
+            _add(self._pending, key, -delta)
             if key in self._known:
                 self._known[key] += delta
 
@@ -186,3 +231,11 @@ class DailyLimits:
             except StoreUnavailable:
                 self._wake.set()
                 await asyncio.sleep(_RETRY_S)
+
+
+def _add(counts: dict[_Key, int], key: _Key, delta: int) -> None:
+    left = counts.get(key, 0) + delta
+    if left:
+        counts[key] = left
+    else:
+        counts.pop(key, None)

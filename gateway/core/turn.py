@@ -40,7 +40,9 @@ class TurnBegun:
 
     `caller` is the owner (None: nobody in particular). `question` is the user's text, None when tool results go on with an
     earlier question; `question_parts` its parts as JSON when there are images in it. `request_hash` tells whether a repeated
-    request is the same one (hex SHA-256 of the parsed JSON). Times are Unix milliseconds.
+    request is the same one (hex SHA-256 of the parsed JSON). `charged_on` is the UTC day (ISO 8601) from whose limit it was
+    taken, None where there is no limit; `uncounted`: the database was away then, and has yet to count it. Times are Unix
+    milliseconds.
     """
 
     turn_id: str
@@ -57,6 +59,8 @@ class TurnBegun:
     idempotency_key: str | None = None
     streamed: bool = False
     simulated: bool = False
+    charged_on: str | None = None
+    uncounted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +119,17 @@ class TurnRecord:
         if ended.status == "interrupted" or ended.abandoned:
             return False
         return not (ended.status == "failed" and ended.error is not None and ended.error.retryable)
+
+    @property
+    def cost_nothing(self) -> bool:
+        """Whether it failed (or was interrupted) before the provider gave anything that is paid for."""
+        ended = self.ended
+        reply = ended.reply
+        gave = reply.content or reply.tool_calls or reply.thoughts or reply.usage.output_tokens or ended.cost_usd
+        return ended.status in ("failed", "interrupted") and not gave
+
+    @property
+    def owed(self) -> int:
+        """What its caller's count of the day lacks while the log does not have the turn: 1 for a question that nobody could
+        count when it began, -1 for one that was counted and cost nothing."""
+        return 0 if self.begun.charged_on is None else self.begun.uncounted - self.cost_nothing

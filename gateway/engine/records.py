@@ -30,6 +30,8 @@ class NewTurn:
     streamed: bool
     simulated: bool
     turn_id: str | None = None
+    charged_on: str | None = None
+    uncounted: bool = False
 
 
 def now_ms() -> int:
@@ -54,6 +56,8 @@ def begun_of(new: NewTurn) -> TurnBegun:
         idempotency_key=new.idempotency_key,
         streamed=new.streamed,
         simulated=new.simulated,
+        charged_on=new.charged_on,
+        uncounted=new.uncounted,
     )
 
 

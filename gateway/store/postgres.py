@@ -17,17 +17,20 @@ from gateway.store.failures import is_missing_schema
 from gateway.store.migrate import MigrationError, migrate
 from gateway.store.pool import Connection, Pool, transaction
 from gateway.store.queries import QUERIES
-from gateway.store.rows import Row, put_arguments
+from gateway.store.rows import Row, owed_counts, put_arguments
 
 T = TypeVar("T")
 
 _EXPIRE_AT_ONCE: Final = 50
+_PUT_COUNTING: Final = QUERIES["put"].replace("claims AS (", f"{QUERIES['put.counting']}\nclaims AS (", 1)
 _OTHER_CONVERSATION: Final = uuid.UUID("0b0f0f5e-6a1c-5c57-9f0e-2f6f3c1c8a11")
 
 
 class PostgresStore:
     """A `Store` and a `ClaimStore`. Connects when it is first asked something, prepares the schema then, and finds its way
-    back by itself when the database was away or was replaced. Belongs to one event loop; `close` it there."""
+    back by itself when the database was away or was replaced. Belongs to one event loop; `close` it there.
+
+    `on_charged` hears where each turn lies that its caller's daily limit was charged for."""
 
     def __init__(self, dsn: Dsn, *, pool_size: int = 5, command_timeout_s: float = 5.0) -> None:
         self._dsn = dsn
@@ -35,6 +38,7 @@ class PostgresStore:
         self._pool = Pool(dsn, pool_size, command_timeout_s)
         self._migration: asyncio.Task[list[str]] | None = None
         self._migrated = False
+        self.on_charged: Callable[[TurnRecord, Stored], None] = _ignore
 
     async def prepare(self) -> None:
         """Bring the schema up to date, however long it takes. Raises `StoreUnavailable` and `MigrationError`."""
@@ -53,7 +57,11 @@ class PostgresStore:
         stored = await self._put(records)
         foreign = [record for record, place in zip(records, stored, strict=True) if place is None]
         moved = iter(await self._put([_in_own_conversation(record) for record in foreign]) if foreign else ())
-        return [_known(next(moved) if place is None else place) for place in stored]
+        places = [_known(next(moved) if place is None else place) for place in stored]
+        for record, place in zip(records, places, strict=True):
+            if record.begun.charged_on is not None:
+                self.on_charged(record, place)
+        return places
 
     async def access(self, conversation_id: str, caller: str | None) -> bool:
         """See `Store.access`."""
@@ -121,7 +129,9 @@ class PostgresStore:
         # Every process locks conversations in the same order, so that two statements cannot wait for each other.
         ordered = sorted(records, key=_conversation_id) if len(records) > 1 else records
         arguments = put_arguments(ordered)
-        rows = await self.run(lambda connection: connection.fetch(QUERIES["put"], *arguments))
+        owed = owed_counts(ordered)
+        statement, more = (QUERIES["put"], ()) if owed is None else (_PUT_COUNTING, (owed,))
+        rows = await self.run(lambda connection: connection.fetch(statement, *arguments, *more))
         message_ids = {str(row["turn_id"]): row["id"] for row in rows}
         unwritten = [record for record in records if record.begun.turn_id not in message_ids]
         fates = await self._fates(unwritten) if unwritten else {}
@@ -169,6 +179,10 @@ class PostgresStore:
 
     def _migration_ended(self, task: asyncio.Task[list[str]]) -> None:
         self._migrated = not task.cancelled() and task.exception() is None
+
+
+def _ignore(_: TurnRecord, __: Stored) -> None:
+    pass
 
 
 def _conversation_id(record: TurnRecord) -> str:

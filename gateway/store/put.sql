@@ -110,3 +110,16 @@ claims AS (
     ON CONFLICT DO NOTHING
 )
 SELECT turn_id, id FROM replied;
+
+-- name: put.counting
+-- One more part of `put`, for turns whose callers have a daily limit: $4 is `{turn_id, caller, day, owed}` of those whose count
+-- is to change with them. Rows of callers are locked behind those of conversations, and in order.
+counted AS (
+    INSERT INTO daily_usage AS usage (caller, day, count)
+    SELECT d.caller, d.day, sum(d.owed)
+    FROM json_to_recordset($4::json) AS d (turn_id uuid, caller text, day date, owed integer)
+    JOIN replied r ON r.turn_id = d.turn_id
+    GROUP BY d.caller, d.day ORDER BY d.caller, d.day
+    ON CONFLICT (caller, day) DO UPDATE SET count = usage.count + excluded.count
+),
+

@@ -25,6 +25,16 @@ def put_arguments(records: Sequence[TurnRecord]) -> tuple[str, str, list[str]]:
     return encode(records).decode(), encode(results).decode(), keys
 
 
+def owed_counts(records: Sequence[TurnRecord]) -> str | None:
+    """The argument of `put.counting`; None where no count changes."""
+    owed = [
+        {"turn_id": record.begun.turn_id, "caller": record.begun.caller, "day": record.begun.charged_on, "owed": record.owed}
+        for record in records
+        if record.begun.charged_on is not None and record.owed
+    ]
+    return encode(owed).decode() if owed else None
+
+
 def result_text(content: str) -> str:
     """A tool's result as `tool_calls.result` holds it: JSON text as it came, anything else as a JSON string."""
     try:

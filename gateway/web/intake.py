@@ -107,11 +107,14 @@ class Intake:
                     streamed=streamed,
                     simulated=self._simulated,
                     turn_id=turn_id,
+                    charged_on=charge.charged_on,
+                    uncounted=charge.uncounted,
                 )
             )
         except BaseException:
             charge.close()
             raise
+        charge.begun(turn.begun.turn_id)
         turn.when_ended(lambda outcome: charge.close(TurnRecord(turn.begun, outcome.ended) if outcome.ended else None))
         return turn, tightest(rate, charge.quota)
 

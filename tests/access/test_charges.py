@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.access.callers import Caller
-from gateway.access.charges import Charge, Ledger, cost_nothing
+from gateway.access.charges import Charge, Ledger
 from gateway.access.daily import DailyLimits
 from gateway.access.quota import OverLimit
 from gateway.access.rounds import ToolRounds
@@ -61,7 +61,7 @@ def switch(database: OwnDatabase) -> Switch:
     ],
 )
 def test_which_turns_cost_nothing(record: TurnRecord, free: bool) -> None:
-    assert cost_nothing(record) is free
+    assert record.cost_nothing is free
 
 
 async def test_a_question_is_paid_for_unless_it_failed_for_nothing(switch: Switch) -> None:
