@@ -35,12 +35,16 @@ _BEGINNING: Final = "0"
 
 @dataclass(slots=True)
 class _Followed:
-    """A turn of another process: where to read on, and since when that process has not been seen."""
+    """A turn of another process: where to read on, and since when that process has not been seen.
+
+    `unread` is set when nobody read it at the last look.
+    """
 
     turn: LiveTurn
     process: str
     place: str
     orphan_since: float | None = None
+    unread: bool = False
 
 
 class Following:
@@ -98,7 +102,7 @@ class Following:
         return turn.begun.turn_id in self._followed
 
     def _follow(self, begun: RelayBegun, entries: list[RelayEntry]) -> LiveTurn:
-        turn = LiveTurn(begun.begun, Fold(time.time), self._left_alone)
+        turn = LiveTurn(begun.begun, Fold(time.time), lambda _: None)
         turn_id = turn.begun.turn_id
         followed = self._followed[turn_id] = _Followed(turn, begun.process, entries[-1].place)
         for entry in entries:
@@ -107,16 +111,15 @@ class Following:
         self._looked = 0.0
         return turn
 
-    def _left_alone(self, turn: LiveTurn) -> None:
-        self._followed.pop(turn.begun.turn_id, None)
-
     def _apply(self, followed: _Followed, entry: RelayEntry) -> None:
         turn = followed.turn
         followed.place = entry.place
         match entry.value:
             case RelayTape(data):
-                append_tape(turn.fold.tape, data)
-                turn.publish()
+                if append_tape(turn.fold.tape, data):
+                    turn.publish()
+                else:
+                    followed.place = _BEGINNING
             case RelayEnded(record, receipt):
                 self._end(turn, outcome_of(record.begun, record.ended, receipt.message_id, receipt.conversation_id))
             case RelayBegun():
@@ -139,22 +142,35 @@ class Following:
                     await self._pulse()
             except RelayUnavailable:
                 await asyncio.sleep(PULSE_S)
+            except Exception:
+                log.exception("turns of other processes could not be followed")
+                await asyncio.sleep(PULSE_S)
 
     async def _read(self) -> None:
-        places = {turn_id: followed.place for turn_id, followed in self._followed.items()}
+        known = dict(self._followed)
+        places = {turn_id: followed.place for turn_id, followed in known.items()}
         for entry in await self._relay.read(places, READ_S):
-            if entry.turn_id in self._followed:
-                self._apply(self._followed[entry.turn_id], entry)
+            followed = known[entry.turn_id]
+            if self._followed.get(entry.turn_id) is followed:
+                self._apply(followed, entry)
 
     async def _pulse(self) -> None:
-        """Tell owners that somebody reads, and look after turns whose owner is gone."""
-        await self._relay.attend(list(self._followed), ATTENDED_S)
+        """Tell owners that somebody reads, let go of what nobody reads, and look after turns whose owner is gone."""
+        self._let_go()
+        await self._relay.attend([turn_id for turn_id, followed in self._followed.items() if followed.turn.readers], ATTENDED_S)
         living = {process: await self._relay.lives(process) for process in {f.process for f in self._followed.values()}}
         for followed in list(self._followed.values()):
             if living[followed.process]:
                 followed.orphan_since = None
             else:
                 await self._look_after(followed)
+
+    def _let_go(self) -> None:
+        """Of turns that nobody has read between two looks: one that was just found has its reader on the way."""
+        for turn_id, followed in list(self._followed.items()):
+            if followed.unread and not followed.turn.readers:
+                del self._followed[turn_id]
+            followed.unread = not followed.turn.readers
 
     async def _look_after(self, followed: _Followed) -> None:
         """Its process died: the log gets the turn from the journal when a worker takes that over."""

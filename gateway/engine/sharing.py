@@ -73,6 +73,7 @@ class Sharing:
     def begun(self, turn: LiveTurn) -> None:
         """A turn began here."""
         self._turns[turn.begun.turn_id] = _Sent(turn)
+        turn.when_ended(lambda outcome: self._not_logged(turn) if outcome.ended is None else None)
         self.grown(turn)
 
     def grown(self, turn: LiveTurn) -> None:
@@ -112,13 +113,10 @@ class Sharing:
     async def _send(self) -> None:
         self._news.clear()
         changed, self._changed = self._changed, set()
-        reached: dict[str, int] = {}
-        entries: list[RelayEntry] = []
-        for turn_id in changed:
-            sent = self._turns[turn_id]
-            entries.extend(self._entries(turn_id, sent))
-            reached[turn_id] = sent.turn.fold.tape.end
-        ends = {turn_id for turn_id in changed if self._turns[turn_id].end is not None}
+        sent = {turn_id: self._turns[turn_id] for turn_id in changed if turn_id in self._turns}
+        entries = [entry for turn_id, one in sent.items() for entry in self._entries(turn_id, one)]
+        reached = {turn_id: one.turn.fold.tape.end for turn_id, one in sent.items()}
+        ends = [turn_id for turn_id, one in sent.items() if one.end is not None]
         try:
             if entries:
                 await self._relay.append(entries, self._lifetime_s)
@@ -127,9 +125,12 @@ class Sharing:
             self._news.set()
             raise
         for turn_id, position in reached.items():
-            self._turns[turn_id].position = position
+            sent[turn_id].position = position
         for turn_id in ends:
             del self._turns[turn_id]
+
+    def _not_logged(self, turn: LiveTurn) -> None:
+        self._turns.pop(turn.begun.turn_id, None)
 
     def _entries(self, turn_id: str, sent: _Sent) -> list[RelayEntry]:
         entries: list[RelayEntry] = []
@@ -168,6 +169,9 @@ class Sharing:
             if self.up:
                 log.warning("redis is away: streams can be resumed in their own process only (%s)", error)
             self.up = False
+            return False
+        except Exception:
+            log.exception("turns could not be shared")
             return False
         if not self.up:
             log.info("redis is back")
