@@ -22,6 +22,7 @@ from gateway.store.rows import Row, owed_counts, put_arguments
 T = TypeVar("T")
 
 _EXPIRE_AT_ONCE: Final = 50
+_DAY_MS: Final = 86_400_000
 _PUT_COUNTING: Final = QUERIES["put"].replace("claims AS (", f"{QUERIES['put.counting']}\nclaims AS (", 1)
 _OTHER_CONVERSATION: Final = uuid.UUID("0b0f0f5e-6a1c-5c57-9f0e-2f6f3c1c8a11")
 
@@ -111,10 +112,14 @@ class PostgresStore:
     async def expire(self, days: int) -> int:
         """Delete conversations without activity for so many days, in small batches; returns how many."""
         deleted = 0
-        while ids := await self.run(lambda connection: connection.fetch(QUERIES["expired"], days, _EXPIRE_AT_ONCE)):
-            for row in ids:
-                deleted += await self.delete_conversation(row["id"], Viewer(None, everything=True))
+        before_ms = time.time_ns() // 1_000_000 - days * _DAY_MS
+        while rows := await self.run(lambda connection: connection.fetch(QUERIES["expired"], before_ms, _EXPIRE_AT_ONCE)):
+            for row in rows:
+                deleted += await self._expire(row["id"], before_ms)
         return deleted
+
+    async def _expire(self, conversation_id: str, before_ms: int) -> bool:
+        return await self.run(lambda connection: _delete_silent(connection, conversation_id, before_ms))
 
     async def statistics(self, since: datetime) -> dict[str, Any]:
         """See `Store.statistics`."""
@@ -222,8 +227,26 @@ async def _delete(connection: Connection, conversation_id: str, viewer: Viewer, 
             return False
         seen = await connection.fetchrow(QUERIES["conversation"], conversation_id, viewer.everything, viewer.caller)
         buried = None if viewer.everything else viewer.caller
-        await connection.execute(QUERIES["bury"], conversation_id, buried, now_ms)
-        for name in ("delete_calls", "delete_messages", "delete_guests"):
-            await connection.execute(QUERIES[name], conversation_id, whole, viewer.caller)
-        await connection.execute(QUERIES["delete_conversation"], conversation_id, whole)
+        await _bury(connection, conversation_id, (buried, now_ms), whole=whole, caller=viewer.caller)
         return seen is not None
+
+
+async def _delete_silent(connection: Connection, conversation_id: str, before_ms: int) -> bool:
+    """Delete a conversation unless somebody has spoken in it since; what is being asked in it now is written, in a new one."""
+    async with transaction(connection):
+        await connection.execute(QUERIES["lock_conversation"], conversation_id)
+        if not await connection.fetchval(QUERIES["silent"], conversation_id, before_ms):
+            return False
+        await _bury(connection, conversation_id, (None, before_ms), whole=True, caller=None)
+        return True
+
+
+async def _bury(
+    connection: Connection, conversation_id: str, grave: tuple[str | None, int], *, whole: bool, caller: str | None
+) -> None:
+    """Delete a conversation, or one caller's turns in it. `grave`: whose turns, begun before when (Unix milliseconds), are
+    never to be written again."""
+    await connection.execute(QUERIES["bury"], conversation_id, *grave)
+    for name in ("delete_calls", "delete_messages", "delete_guests"):
+        await connection.execute(QUERIES[name], conversation_id, whole, caller)
+    await connection.execute(QUERIES["delete_conversation"], conversation_id, whole)

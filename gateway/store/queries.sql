@@ -176,9 +176,9 @@ DELETE FROM idempotency_keys WHERE caller = $1 AND key = $2 AND turn_id = $3;
 SELECT pg_advisory_xact_lock(726501, hashtext($1));
 
 -- name: bury
-INSERT INTO deleted_conversations (id, caller, deleted_at)
+INSERT INTO deleted_conversations AS grave (id, caller, deleted_at)
 VALUES ($1, $2, timestamp 'epoch' + $3 * interval '1 millisecond')
-ON CONFLICT (id, coalesce(caller, '')) DO UPDATE SET deleted_at = excluded.deleted_at;
+ON CONFLICT (id, coalesce(caller, '')) DO UPDATE SET deleted_at = greatest(grave.deleted_at, excluded.deleted_at);
 
 -- name: delete_calls
 -- $2: of the whole conversation, else of caller $3's turns in it; the same in the statements that follow.
@@ -215,7 +215,10 @@ SELECT pg_advisory_xact_lock(726500);
 INSERT INTO schema_migrations (version) VALUES ($1);
 
 -- name: expired
--- The longest silent conversations, without activity for $1 days.
+-- The longest silent conversations, without activity since $1 (Unix milliseconds).
 SELECT id FROM conversations
-WHERE updated_at < (now() AT TIME ZONE 'utc') - make_interval(days => $1)
+WHERE updated_at < timestamp 'epoch' + $1 * interval '1 millisecond'
 ORDER BY updated_at LIMIT $2;
+
+-- name: silent
+SELECT EXISTS (SELECT FROM conversations WHERE id = $1 AND updated_at < timestamp 'epoch' + $2 * interval '1 millisecond');
