@@ -32,7 +32,7 @@ def test_there_are_enough_cells() -> None:
 )
 async def test_cells(faults: Bench, table: Table, provider: str, stream: bool) -> None:
     async def check(cell: Cell) -> str | None:
-        setup = Setup(turn_timeout_s=0.3) if cell.stalls and not cell.stream else Setup()
+        setup = Setup(turn_timeout_s=0.5) if cell.stalls and not cell.stream else Setup()
         seen = await faults.cell(cell.provider, cell.script, stream=cell.stream, setup=setup, hasty=cell.stalls)
         wrong = list(differences(cell, seen))
         return f"{cell.script}: {'; '.join(wrong)}" if wrong else None
