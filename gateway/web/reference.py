@@ -1,5 +1,7 @@
 """GET /openapi.json and GET /docs: made once at start, served as bytes."""
 
+from functools import cache
+
 from aiohttp import web
 
 from gateway.core.jsontext import dumps
@@ -11,9 +13,7 @@ _MAX_AGE = "public, max-age=300"
 
 def reference_routes() -> list[web.RouteDef]:
     """The routes of the document and its page."""
-    built = build_document()
-    document = dumps(built)
-    page, policy = render(built)
+    document, page, policy = _made()
 
     async def openapi(_: web.Request) -> web.Response:
         return web.Response(body=document, content_type="application/json", headers={"Cache-Control": _MAX_AGE})
@@ -23,3 +23,10 @@ def reference_routes() -> list[web.RouteDef]:
         return web.Response(body=page, content_type="text/html", charset="utf-8", headers=headers)
 
     return [web.get("/openapi.json", openapi), web.get("/docs", docs)]
+
+
+@cache
+def _made() -> tuple[bytes, bytes, str]:
+    """The document, the page, and the page's Content-Security-Policy."""
+    built = build_document()
+    return dumps(built), *render(built)

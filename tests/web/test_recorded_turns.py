@@ -9,7 +9,7 @@ from gateway.web import schemas
 from simulator import Script
 from tests.providers.expectations import finish_reason
 from tests.providers.fixture_cases import Case, replies, streams
-from tests.running import PROVIDERS, Gateway, Told
+from tests.running import PROVIDERS, Gateway, Start, Told
 from tests.web.shapes import check, check_problem, check_stream
 
 QUESTION = "ما معنى كلمة «سَلْسَبيل»؟"
@@ -72,35 +72,41 @@ async def check_failed_row(gateway: Gateway, turn_id: str, case: Case, code: str
     assert json.loads(answer["error"])["code"] == code
 
 
+@pytest.fixture
+async def once(start_gateway: Start) -> Gateway:
+    """A gateway that takes a provider's first answer for its last."""
+    return await start_gateway(MAX_RETRIES="0")
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
-async def test_whole_replies(gateway: Gateway, subtests: pytest.Subtests, provider: str) -> None:
+async def test_whole_replies(once: Gateway, subtests: pytest.Subtests, provider: str) -> None:
     for case in replies(provider):
         with subtests.test(case=str(case)):
-            gateway.simulator.script(Script(fixture=case.name))
-            answer = await gateway.client.post("/chat", json={"message": QUESTION, "provider": provider})
+            once.simulator.script(Script(fixture=case.name))
+            answer = await once.client.post("/chat", json={"message": QUESTION, "provider": provider})
             if fails(case):
                 problem = check_problem(answer, answer.json()["code"])
-                await check_failed_row(gateway, problem["turn_id"], case, problem["code"])
+                await check_failed_row(once, problem["turn_id"], case, problem["code"])
             else:
                 assert answer.status_code == 200, answer.text
                 assert answer.headers["X-Turn-Id"] == answer.json()["turn_id"]
                 check_reply(case, answer.json())
-                await check_log(gateway, answer.json())
-            assert gateway.simulator.calls[-1].stream is False
+                await check_log(once, answer.json())
+            assert once.simulator.calls[-1].stream is False
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-async def test_streams(gateway: Gateway, subtests: pytest.Subtests, provider: str) -> None:
+async def test_streams(once: Gateway, subtests: pytest.Subtests, provider: str) -> None:
     for case in streams(provider):
         with subtests.test(case=str(case)):
-            gateway.simulator.script(Script(fixture=case.name))
-            async with gateway.streaming({"message": QUESTION, "provider": provider}) as source:
+            once.simulator.script(Script(fixture=case.name))
+            async with once.streaming({"message": QUESTION, "provider": provider}) as source:
                 if source.response.status_code != 200:
                     await source.response.aread()
                     assert fails(case)
                     assert not case.expected["text"] + case.expected["thoughts"]
                     problem = check_problem(source.response, source.response.json()["code"])
-                    await check_failed_row(gateway, problem["turn_id"], case, problem["code"])
+                    await check_failed_row(once, problem["turn_id"], case, problem["code"])
                     continue
                 headers = source.response.headers
                 told = Told([event async for event in source.aiter_sse()])
@@ -110,14 +116,14 @@ async def test_streams(gateway: Gateway, subtests: pytest.Subtests, provider: st
             assert told.text("thought") == case.expected["thoughts"]
             if fails(case):
                 assert told.names[-1] == "failed"
-                await check_failed_row(gateway, told.last["turn_id"], case, told.last["code"])
+                await check_failed_row(once, told.last["turn_id"], case, told.last["code"])
             else:
                 assert told.names[-1] == "done"
                 check_reply(case, told.last)
                 assert told.data("tool_call") == told.last["tool_calls"]
                 assert told.data("source") == told.last["sources"]
-                await check_log(gateway, told.last)
-            assert gateway.simulator.calls[-1].stream is True
+                await check_log(once, told.last)
+            assert once.simulator.calls[-1].stream is True
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -27,7 +27,7 @@ ENVIRON = {
     "APPLE_BUNDLE_ID": "app",
     "AUTH_RATE_LIMIT": "none",
 }
-EXAMPLES = 12
+EXAMPLES = 8
 LONGEST_LINE = 8000
 """Of a request line, in bytes: beyond about this the server says 400 before anything else looks at it."""
 
