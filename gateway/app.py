@@ -14,6 +14,7 @@ from gateway.admission import open_admission
 from gateway.engine.attempts import Attempts
 from gateway.engine.following import Following
 from gateway.engine.idempotency import Keys
+from gateway.engine.link import Link
 from gateway.engine.lookup import Lookup
 from gateway.engine.policy import Policy
 from gateway.engine.prompt import PromptBuilder
@@ -136,14 +137,14 @@ def _shared(settings: Settings, engine: Engine, store: PostgresStore, stack: Asy
         return None
     relay = RedisRelay(settings.redis_url.get_secret_value())
     stack.push_async_callback(relay.close)
-    sharing = Sharing(relay, engine, settings.turn_timeout_s)
-    following = Following(relay, store)
+    link = Link(relay, settings.turn_timeout_s)
+    stack.push_async_callback(link.close)
+    sharing, following = Sharing(link, engine), Following(link, store, settings.turn_timeout_s)
     for part in (sharing, following):
-        part.start()
         stack.push_async_callback(part.close)
     engine.watchers.append(sharing)
-    engine.abandonment.attended = sharing.attended
-    return Shared(sharing, following)
+    link.start()
+    return Shared(link, sharing, following)
 
 
 async def _simulator(settings: Settings, stack: AsyncExitStack) -> str | None:

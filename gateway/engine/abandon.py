@@ -1,7 +1,7 @@
 """Giving up turns that nobody reads any more."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 from gateway.engine.live import LiveTurn
@@ -9,21 +9,14 @@ from gateway.engine.live import LiveTurn
 # A client that hung up while its turn was being accepted never attaches; one that did not is there at once.
 UNATTENDED_S: Final = 5.0
 
-Attended = Callable[[LiveTurn], Awaitable[bool]]
-
 
 class Abandonment:
-    """Stops a turn when it has been without a reader for `after_s` seconds on end.
-
-    `attended`, where set, tells whether somebody reads it in another process; then it is looked at again later.
-    """
+    """Stops a turn when it has been without a reader for `after_s` seconds on end."""
 
     def __init__(self, after_s: float, stop: Callable[[LiveTurn], object]) -> None:
-        self.attended: Attended | None = None
         self._after_s = after_s
         self._stop = stop
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._asking: set[asyncio.Task[None]] = set()
 
     def begun(self, turn: LiveTurn) -> None:
         """A turn began: its first reader is on the way."""
@@ -39,30 +32,11 @@ class Abandonment:
         if timer is not None:
             timer.cancel()
 
-    async def close(self) -> None:
-        """Wait for questions under way."""
-        await asyncio.gather(*self._asking)
-
     def _look_in(self, turn: LiveTurn, seconds: float) -> None:
         self.over(turn)
         self._timers[turn.begun.turn_id] = asyncio.get_running_loop().call_later(seconds, self._look, turn)
 
     def _look(self, turn: LiveTurn) -> None:
         del self._timers[turn.begun.turn_id]
-        if turn.readers or turn.outcome is not None:
-            return
-        if self.attended is None:
-            self._stop(turn)
-            return
-        task = asyncio.get_running_loop().create_task(self._ask(self.attended, turn))
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
-
-    async def _ask(self, attended: Attended, turn: LiveTurn) -> None:
-        somewhere = await attended(turn)
-        if turn.readers or turn.outcome is not None or turn.begun.turn_id in self._timers:
-            return
-        if somewhere:
-            self.left_alone(turn)
-        else:
+        if not turn.readers and turn.outcome is None:
             self._stop(turn)

@@ -1,194 +1,215 @@
-"""Turns that run in another process, followed from the relay as if they ran here."""
+"""Turns that run in another process, read here as if they ran here."""
 
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from gateway.core.errors import GatewayError
 from gateway.core.fold import Fold
-from gateway.core.turn import TurnBegun, TurnError
+from gateway.core.letters import Follow, Leave, Letter, RelayTurn, StopTurn, TapeGrown, TurnOver, TurnUnknown
+from gateway.core.turn import TurnError
+from gateway.engine.link import Link
 from gateway.engine.live import LiveTurn, Outcome
-from gateway.engine.replay import outcome_of, replay
-from gateway.engine.tape_json import append_tape
-from gateway.store.base import (
-    Relay,
-    RelayBegun,
-    RelayEnded,
-    RelayEntry,
-    RelayTape,
-    RelayUnavailable,
-    Store,
-    StoreUnavailable,
-)
-from gateway.wire.frames import failed_body, failed_frame, turn_error
+from gateway.engine.records import INTERRUPTED
+from gateway.engine.replay import not_logged, outcome_of, replay
+from gateway.engine.tape_json import append_tape, copy_tape
+from gateway.store.base import RelayUnavailable, Store, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-READ_S: Final = 0.1
-PULSE_S: Final = 3.0
-ATTENDED_S: Final = 15
+SILENT_S: Final = 6.0
 ORPHAN_S: Final = 15.0
-_BEGINNING: Final = "0"
+_LOOK_S: Final = 0.05
+_LOST: Final = TurnError("log_unavailable", "The rest of the reply cannot be reached now; please try again.", True, 5)
 
 
-@dataclass(slots=True)
-class _Followed:
-    """A turn of another process: where to read on, and since when that process has not been seen.
+class FollowedTurn(LiveTurn):
+    """A turn of another process. Its tape grows for as long as it has readers here."""
 
-    `unread` is set when nobody read it at the last look.
-    """
+    def __init__(self, where: RelayTurn, following: "Following") -> None:
+        super().__init__(where.begun, Fold(time.time), following.left)
+        self.process = where.process
+        self.heard = 0.0
+        self.orphan_since: float | None = None
+        self._following = following
 
-    turn: LiveTurn
-    process: str
-    place: str
-    orphan_since: float | None = None
-    unread: bool = False
+    def attach(self) -> None:
+        """See `LiveTurn`; the first reader makes it followed."""
+        super().attach()
+        if self.readers == 1 and self.outcome is None:
+            self._following.entered(self)
 
 
 class Following:
-    """One reading loop for all turns that are followed here."""
+    """Finds turns of other processes, and follows those that are read here."""
 
-    def __init__(self, relay: Relay, store: Store) -> None:
-        self._relay = relay
+    def __init__(self, link: Link, store: Store, turn_timeout_s: float) -> None:
+        self._link = link
         self._store = store
-        self._followed: dict[str, _Followed] = {}
-        self._wanted = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._looked = 0.0
-
-    def start(self) -> None:
-        """Begin to read."""
-        self._task = asyncio.get_running_loop().create_task(self._read_forever())
+        self._turn_timeout_s = turn_timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._known: WeakValueDictionary[str, FollowedTurn] = WeakValueDictionary()
+        self._followed: dict[str, FollowedTurn] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._looking = False
+        link.readers.append(self._read)
+        link.on_pulse.append(self._pulse)
 
     async def close(self) -> None:
-        """Stop reading; readers of what was followed are told to come back."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        for followed in list(self._followed.values()):
-            self._orphaned(followed, TurnError("shutting_down", "The server is restarting; please go on.", True, 1))
+        """Look after nothing any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def known(self, turn_id: str) -> LiveTurn | None:
+        """A turn of another process that somebody reads here."""
+        return self._known.get(turn_id)
 
     async def find(self, turn_id: str, wait_s: float) -> LiveTurn | None:
-        """A turn that the relay knows, waiting up to `wait_s` for its beginning.
-
-        Raises `GatewayError` `turn_elsewhere` while the relay is away.
-        """
-        known = self._followed.get(turn_id)
-        if known is not None:
-            return known.turn
-        try:
-            entries = await self._relay.read({turn_id: _BEGINNING}, wait_s)
-        except RelayUnavailable:
-            raise GatewayError(
-                "turn_elsewhere", "The reply is being written elsewhere; try again in a moment.", retry_after=2
-            ) from None
-        if not entries or not isinstance(entries[0].value, RelayBegun):
+        """A turn of another process, waiting up to `wait_s` until the relay knows it. Raises `RelayUnavailable`."""
+        until = self._loop.time() + wait_s
+        while (where := await self._link.asked(self._link.relay.locate(turn_id))) is None:
+            if self._loop.time() >= until:
+                return None
+            await asyncio.sleep(_LOOK_S)
+        if where.process == self._link.process:
+            # It ended here, and is no longer kept.
             return None
-        if turn_id in self._followed:
-            return self._followed[turn_id].turn
-        return self._follow(entries[0].value, entries)
+        found = self._known.get(turn_id)
+        if found is None:
+            found = self._known[turn_id] = FollowedTurn(where, self)
+        return found
 
-    async def stop(self, turn: LiveTurn) -> None:
-        """Ask the turn's own process to stop it. Raises `GatewayError` `turn_elsewhere` while the relay is away."""
+    async def running_in(self, conversation_id: str) -> list[RelayTurn]:
+        """The turns of a conversation that run in other processes, as far as the relay can tell."""
         try:
-            await self._relay.tell("stop", turn.begun.turn_id)
+            found = await self._link.asked(self._link.relay.running(conversation_id))
+        except RelayUnavailable:
+            return []
+        return [turn for turn in found if turn.process != self._link.process]
+
+    async def stop(self, turn: FollowedTurn) -> None:
+        """Ask the turn's own process to stop it. Raises `GatewayError` `turn_elsewhere` while it cannot be reached."""
+        try:
+            await self._link.outbox.post(turn.process, StopTurn(turn.begun.turn_id))
         except RelayUnavailable:
             raise GatewayError("turn_elsewhere", "The turn cannot be reached now; try again.", retry_after=2) from None
 
-    def follows(self, turn: LiveTurn) -> bool:
-        """Whether the turn runs in another process."""
-        return turn.begun.turn_id in self._followed
+    def entered(self, turn: FollowedTurn) -> None:
+        """A turn has got its first reader."""
+        self._followed[turn.begun.turn_id] = turn
+        turn.heard = self._loop.time()
+        self._ask(turn)
 
-    def _follow(self, begun: RelayBegun, entries: list[RelayEntry]) -> LiveTurn:
-        turn = LiveTurn(begun.begun, Fold(time.time), lambda _: None)
-        turn_id = turn.begun.turn_id
-        followed = self._followed[turn_id] = _Followed(turn, begun.process, entries[-1].place)
-        for entry in entries:
-            self._apply(followed, entry)
-        self._wanted.set()
-        self._looked = 0.0
-        return turn
+    def left(self, turn: LiveTurn) -> None:
+        """Its last reader has gone."""
+        assert isinstance(turn, FollowedTurn)
+        if self._followed.pop(turn.begun.turn_id, None) is not None:
+            self._spawn(self._post(turn.process, Leave(self._link.process, (turn.begun.turn_id,))))
 
-    def _apply(self, followed: _Followed, entry: RelayEntry) -> None:
-        turn = followed.turn
-        followed.place = entry.place
-        match entry.value:
-            case RelayTape(data):
-                if append_tape(turn.fold.tape, data):
+    def _ask(self, turn: FollowedTurn) -> None:
+        turns = {turn.begun.turn_id: turn.fold.tape.end}
+        self._spawn(self._post(turn.process, Follow(self._link.process, turns, again=True)))
+
+    def _read(self, letter: Letter) -> bool:
+        if not isinstance(letter, TapeGrown | TurnOver | TurnUnknown):
+            return False
+        turn = self._followed.get(letter.turn_id)
+        if turn is None:
+            return True
+        turn.heard = self._loop.time()
+        match letter:
+            case TapeGrown(_, position, data):
+                if append_tape(turn.fold.tape, position, data):
                     turn.publish()
                 else:
-                    followed.place = _BEGINNING
-            case RelayEnded(record, receipt):
-                self._end(turn, outcome_of(record.begun, record.ended, receipt.message_id, receipt.conversation_id))
-            case RelayBegun():
-                pass
+                    self._ask(turn)
+            case TurnOver(_, position):
+                if position > turn.fold.tape.end:
+                    self._ask(turn)
+                else:
+                    self._end(turn, _outcome(turn, letter))
+            case TurnUnknown():
+                self._spawn(self._look_after(turn, _LOST))
+        return True
 
-    def _end(self, turn: LiveTurn, outcome: Outcome) -> None:
+    def _end(self, turn: FollowedTurn, outcome: Outcome) -> None:
         self._followed.pop(turn.begun.turn_id, None)
         if turn.outcome is None:
             turn.end(outcome)
 
-    async def _read_forever(self) -> None:
-        while True:
-            if not self._followed:
-                self._wanted.clear()
-                await self._wanted.wait()
-            try:
-                await self._read()
-                if time.monotonic() - self._looked >= PULSE_S:
-                    self._looked = time.monotonic()
-                    await self._pulse()
-            except RelayUnavailable:
-                await asyncio.sleep(PULSE_S)
-            except Exception:
-                log.exception("turns of other processes could not be followed")
-                await asyncio.sleep(PULSE_S)
+    def _pulse(self) -> None:
+        if self._followed and not self._looking:
+            self._looking = True
+            self._spawn(self._look_around())
 
-    async def _read(self) -> None:
-        known = dict(self._followed)
-        places = {turn_id: followed.place for turn_id, followed in known.items()}
-        for entry in await self._relay.read(places, READ_S):
-            followed = known[entry.turn_id]
-            if self._followed.get(entry.turn_id) is followed:
-                self._apply(followed, entry)
-
-    async def _pulse(self) -> None:
-        """Tell owners that somebody reads, let go of what nobody reads, and look after turns whose owner is gone."""
-        self._let_go()
-        await self._relay.attend([turn_id for turn_id, followed in self._followed.items() if followed.turn.readers], ATTENDED_S)
-        living = {process: await self._relay.lives(process) for process in {f.process for f in self._followed.values()}}
-        for followed in list(self._followed.values()):
-            if living[followed.process]:
-                followed.orphan_since = None
-            else:
-                await self._look_after(followed)
-
-    def _let_go(self) -> None:
-        """Of turns that nobody has read between two looks: one that was just found has its reader on the way."""
-        for turn_id, followed in list(self._followed.items()):
-            if followed.unread and not followed.turn.readers:
-                del self._followed[turn_id]
-            followed.unread = not followed.turn.readers
-
-    async def _look_after(self, followed: _Followed) -> None:
-        """Its process died: the log gets the turn from the journal when a worker takes that over."""
-        now = time.monotonic()
-        followed.orphan_since = followed.orphan_since or now
+    async def _look_around(self) -> None:
         try:
-            stored = await self._store.turn(followed.turn.begun.turn_id)
+            await self._keep_up()
+        finally:
+            self._looking = False
+
+    async def _keep_up(self) -> None:
+        """Tell owners that somebody reads, ask again where nothing was heard, and look after turns whose owner is gone."""
+        try:
+            living = await self._link.asked(self._link.relay.living())
+        except RelayUnavailable:
+            living = None
+        now = self._loop.time()
+        told: dict[tuple[str, bool], dict[str, int]] = {}
+        for turn in list(self._followed.values()):
+            silent = now - turn.heard > SILENT_S
+            if living is None or turn.process in living:
+                turn.orphan_since = None
+                told.setdefault((turn.process, silent), {})[turn.begun.turn_id] = turn.fold.tape.end
+            elif turn.orphan_since is None:
+                turn.orphan_since = now
+            if silent or turn.orphan_since is not None:
+                await self._look_after(turn, self._given_up(turn, now))
+        for (process, again), turns in told.items():
+            await self._post(process, Follow(self._link.process, turns, again))
+
+    def _given_up(self, turn: FollowedTurn, now: float) -> TurnError | None:
+        """What to tell readers of a turn that nothing more will come of."""
+        if turn.orphan_since is not None and now - turn.orphan_since > ORPHAN_S:
+            return INTERRUPTED
+        if time.time() - turn.begun.started_ms / 1000 > self._turn_timeout_s + ORPHAN_S:
+            return _LOST
+        return None
+
+    async def _look_after(self, turn: FollowedTurn, otherwise: TurnError | None) -> None:
+        """Give a turn the end that the log holds (its process, or who recovers its journal, put it there), or another one."""
+        try:
+            stored = await self._store.turn(turn.begun.turn_id)
         except StoreUnavailable:
             stored = None
+        if turn.begun.turn_id not in self._followed:
+            return
         if stored is not None:
-            outcome = replay(stored).outcome
-            assert outcome is not None
-            self._end(followed.turn, outcome)
-        elif now - followed.orphan_since > ORPHAN_S:
-            error = TurnError("interrupted", "The server restarted before the reply was whole; please try again.", True, 1)
-            self._orphaned(followed, error)
+            ended = replay(stored)
+            assert ended.outcome is not None
+            copy_tape(turn.fold.tape, ended.fold.tape)
+            turn.publish()
+            self._end(turn, ended.outcome)
+        elif otherwise is not None:
+            self._end(turn, not_logged(turn.begun, otherwise))
 
-    def _orphaned(self, followed: _Followed, error: TurnError) -> None:
-        begun: TurnBegun = followed.turn.begun
-        frame = failed_frame(begun.turn_id, failed_body(begun, error))
-        self._end(followed.turn, Outcome(None, None, frame, turn_error(error, begun.turn_id)))
+    async def _post(self, process: str, letter: Letter) -> None:
+        # If it does not arrive, the next pulse says it again; a departure is noticed by silence.
+        with suppress(RelayUnavailable):
+            await self._link.outbox.post(process, letter)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _outcome(turn: LiveTurn, over: TurnOver) -> Outcome:
+    if over.record is None:
+        return not_logged(turn.begun, over.error or _LOST)
+    return outcome_of(turn.begun, over.record.ended, over.message_id, over.conversation_id)

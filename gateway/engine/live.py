@@ -100,6 +100,14 @@ class LiveTurn:
         """Forget a future, resolved or not: its reader woke for another reason, or is gone."""
         self._waiting.discard(future)
 
+    async def changed(self) -> None:
+        """Return at the next publication."""
+        future = self.wait()
+        try:
+            await future
+        finally:
+            self.unwait(future)
+
     def _wake(self) -> None:
         if self._waiting:
             waiting, self._waiting = self._waiting, set()

@@ -10,12 +10,12 @@ from gateway.engine.following import Following
 from gateway.engine.live import LiveTurn
 from gateway.engine.replay import replay
 from gateway.engine.runner import Engine
-from gateway.store.base import Store, StoreUnavailable
+from gateway.store.base import RelayUnavailable, Store, StoreUnavailable
 
 Mine = Callable[[str | None], bool]
 _CLOCK_SKEW_S: Final = 60
-# A turn this young may not have reached the relay yet.
-_NEW_S: Final = 2.0
+# A turn this young may not have been accepted yet by the process that claimed its key, nor be known to the relay.
+_NEW_S: Final = 5.0
 
 
 class Lookup:
@@ -33,29 +33,37 @@ class Lookup:
         Raises `GatewayError`: `not_found` (also for another caller's), `turn_elsewhere` for a turn so young that another
         process may be running it, `log_unavailable`.
         """
-        turn = self._engine.find(turn_id)
-        if turn is None:
-            turn = await self._stored(turn_id)
+        turn = self._here(turn_id) or await self._elsewhere(turn_id)
         if turn is None or not mine(turn.begun.caller):
             raise GatewayError("not_found", "There is no such turn.")
         return turn
 
-    async def _stored(self, turn_id: str) -> LiveTurn | None:
+    def _here(self, turn_id: str) -> LiveTurn | None:
+        return self._engine.find(turn_id) or (self._following.known(turn_id) if self._following else None)
+
+    async def _elsewhere(self, turn_id: str) -> LiveTurn | None:
         made = turn_time(turn_id)
         if made is None:
             return None
         try:
             stored = await self._store.turn(turn_id)
         except StoreUnavailable:
-            raise GatewayError("log_unavailable", "The reply cannot be read now; try again in a moment.", retry_after=2) from None
-        if stored is not None:
-            return replay(stored)
+            error = GatewayError("log_unavailable", "The reply cannot be read now; try again in a moment.", retry_after=2)
+        else:
+            if stored is not None:
+                return replay(stored)
+            error = GatewayError("turn_elsewhere", "The reply is being written elsewhere; try again in a moment.", retry_after=2)
         age = time.time() - made
         young = -_CLOCK_SKEW_S < age < self._turn_timeout_s
-        if young and self._following is not None:
-            followed = await self._following.find(turn_id, max(0.0, _NEW_S - age))
-            if followed is not None:
-                return followed
-        if young:
-            raise GatewayError("turn_elsewhere", "The reply is being written elsewhere; try again in a moment.", retry_after=2)
-        return None
+        followed = await self._followed(turn_id, max(0.0, _NEW_S - age)) if young else None
+        if followed is None and (young or error.code == "log_unavailable"):
+            raise error
+        return followed
+
+    async def _followed(self, turn_id: str, wait_s: float) -> LiveTurn | None:
+        if self._following is None:
+            return None
+        try:
+            return await self._following.find(turn_id, wait_s)
+        except RelayUnavailable:
+            return None

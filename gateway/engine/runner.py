@@ -161,7 +161,6 @@ class Engine:
         for run in list(self._runs.values()):
             self.stop(run.turn, status="interrupted")
         await self._wait_for_runs(None)
-        await self.abandonment.close()
 
     async def _wait_for_runs(self, timeout_s: float | None) -> None:
         tasks = [run.task for run in self._runs.values() if run.task is not None]

@@ -1,10 +1,11 @@
 """What the rest of the gateway may ask of the log."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from gateway.core.letters import Letter, Parcel, RelayTurn
 from gateway.core.messages import KeptState, Message
 from gateway.core.turn import Reply, TurnBegun, TurnRecord, TurnStatus
 
@@ -203,72 +204,35 @@ class ClaimStore(Protocol):
 
 
 class RelayUnavailable(Exception):
-    """Redis cannot be reached now."""
-
-
-@dataclass(frozen=True, slots=True)
-class RelayBegun:
-    """A turn began in `process`."""
-
-    begun: TurnBegun
-    process: str
-
-
-@dataclass(frozen=True, slots=True)
-class RelayTape:
-    """What is new on a turn's tape, encoded by the engine."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class RelayEnded:
-    """A turn ended and lies in the log (`message_id` None: in the spool)."""
-
-    record: TurnRecord
-    receipt: Receipt
-
-
-@dataclass(frozen=True, slots=True)
-class RelayEntry:
-    """One entry of a turn's relay; `place` is where to read on behind it, empty for one that is yet to be sent."""
-
-    turn_id: str
-    value: RelayBegun | RelayTape | RelayEnded
-    place: str = ""
+    """Redis cannot be reached now, or does not answer in time."""
 
 
 class Relay(Protocol):
-    """Carries running turns between processes. Methods raise `RelayUnavailable`."""
+    """Knows which process runs a turn, and carries letters between processes. Methods raise `RelayUnavailable`, quickly."""
 
-    async def append(self, entries: Sequence[RelayEntry], lifetime_s: int) -> None:
-        """Add entries to their turns' relays in one round trip; each relay lives `lifetime_s` after its last entry."""
+    async def send(self, parcel: Parcel, lifetime_s: int) -> None:
+        """One round trip; after an error it may or may not have arrived. A turn is known for at most `lifetime_s`."""
         ...
 
-    async def read(self, places: Mapping[str, str], wait_s: float) -> list[RelayEntry]:
-        """Entries behind `places` (by turn id; `0` is the beginning), waiting up to `wait_s` for the first."""
+    async def receive(self, process: str, done: Sequence[str], wait_s: float) -> list[tuple[str, Letter | None]]:
+        """Letters to `process` with their ids, oldest first, waiting up to `wait_s` for one; None: it cannot be read.
+
+        A letter comes again until its id is among those `done`.
+        """
         ...
 
-    async def attend(self, turn_ids: Sequence[str], seconds: int) -> None:
-        """Tell the owners of turns that somebody here reads them."""
+    async def locate(self, turn_id: str) -> RelayTurn | None:
+        """A turn that runs, or ended a moment ago, in any process."""
         ...
 
-    async def attended(self, turn_id: str) -> bool:
-        """Whether a reader in any other process has been seen lately."""
+    async def running(self, conversation_id: str) -> list[RelayTurn]:
+        """The turns of a conversation that run in living processes, oldest first."""
         ...
 
-    async def alive(self, process: str, seconds: int) -> None:
-        """Tell that a process lives."""
+    async def alive(self, process: str, seconds: int) -> bool:
+        """Tell that a process lives; False: the relay did not know it (any more), nor its turns."""
         ...
 
-    async def lives(self, process: str) -> bool:
-        """Whether a process has told so lately."""
-        ...
-
-    async def tell(self, command: str, subject: str) -> None:
-        """Send a command to every process."""
-        ...
-
-    def commands(self) -> AsyncIterator[tuple[str, str]]:
-        """Commands from all processes, as (command, subject), until cancelled."""
+    async def living(self) -> set[str]:
+        """The processes that have told so lately."""
         ...

@@ -8,12 +8,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from gateway.core.errors import GatewayError
 from gateway.core.jsontext import clean
-from gateway.engine.live import LiveTurn
-from gateway.store.base import ConversationFilter
+from gateway.core.turn import TurnBegun
+from gateway.store.base import ConversationFilter, Viewer
 from gateway.web.gate import viewer
 from gateway.web.intake import not_found
 from gateway.web.monitoring import json_response
-from gateway.web.services import SERVICES
+from gateway.web.services import SERVICES, Services
 from gateway.web.validation import invalid
 
 Text = Annotated[str, Field(max_length=500)]
@@ -74,15 +74,15 @@ async def get_conversation(request: web.Request) -> web.Response:
     caller = await services.gate.caller(request)
     sees = viewer(caller)
     conversation_id = clean(request.match_info["conversation_id"])
-    running = [
-        turn for turn in services.engine.running_in(conversation_id) if sees.everything or turn.begun.caller == sees.caller
-    ]
+    running = await _running(services, conversation_id, sees)
     found = await services.store.conversation(conversation_id, sees)
     if found is None:
         if not running:
             raise not_found()
-        found = _only_running(conversation_id, running)
-    found["active_turns"] = [turn.begun.turn_id for turn in running]
+        found = _only_running(conversation_id, running[0])
+    # One that has ended in between is a message now.
+    ended = {message["turn_id"] for message in found["messages"]}
+    found["active_turns"] = [turn.turn_id for turn in running if turn.turn_id not in ended]
     return json_response(found)
 
 
@@ -91,9 +91,8 @@ async def delete_conversation(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     sees = viewer(await services.gate.caller(request))
     conversation_id = clean(request.match_info["conversation_id"])
-    running = services.engine.running_in(conversation_id)
-    own = [turn for turn in running if sees.everything or turn.begun.caller == sees.caller]
-    if not await services.store.delete_conversation(conversation_id, sees) and not own:
+    running = await _running(services, conversation_id, sees)
+    if not await services.store.delete_conversation(conversation_id, sees) and not running:
         raise not_found()
     of = None if sees.everything else sees.caller
     services.engine.forget_conversation(conversation_id, of)
@@ -103,8 +102,16 @@ async def delete_conversation(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-def _only_running(conversation_id: str, running: list[LiveTurn]) -> dict[str, Any]:
-    first = running[0].begun
+async def _running(services: Services, conversation_id: str, sees: Viewer) -> list[TurnBegun]:
+    """The turns that run in a conversation, here or in another process, oldest first."""
+    found = [turn.begun for turn in services.engine.running_in(conversation_id)]
+    if services.shared is not None:
+        found += [turn.begun for turn in await services.shared.following.running_in(conversation_id)]
+    mine = [begun for begun in found if sees.everything or begun.caller == sees.caller]
+    return sorted(mine, key=lambda begun: begun.turn_id)
+
+
+def _only_running(conversation_id: str, first: TurnBegun) -> dict[str, Any]:
     created = datetime.fromtimestamp(first.started_ms / 1000, UTC).isoformat(timespec="milliseconds")
     return {
         "id": conversation_id,

@@ -11,6 +11,7 @@ from gateway.access.signin import SignIn
 from gateway.access.users import Users
 from gateway.engine.following import Following
 from gateway.engine.idempotency import Keys
+from gateway.engine.link import Link
 from gateway.engine.lookup import Lookup
 from gateway.engine.routing import Router
 from gateway.engine.runner import Engine
@@ -23,8 +24,9 @@ from gateway.web.intake import Intake
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The two ends of the relay: what runs here for others, what runs elsewhere for us."""
+    """This process's link to the others: what runs here for them, what runs elsewhere for us."""
 
+    link: Link
     sharing: Sharing
     following: Following
 

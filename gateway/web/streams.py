@@ -4,6 +4,7 @@ from aiohttp import web
 
 from gateway.access.callers import Caller
 from gateway.core.errors import GatewayError
+from gateway.engine.following import FollowedTurn
 from gateway.engine.live import LiveTurn
 from gateway.web.edge import QUOTA
 from gateway.web.monitoring import json_response
@@ -49,7 +50,8 @@ async def stop_turn(request: web.Request, turn: LiveTurn) -> web.Response:
     """Raises `GatewayError` `turn_ended`."""
     services = request.app[SERVICES]
     turn_id = turn.begun.turn_id
-    if services.shared is not None and services.shared.following.follows(turn):
+    if isinstance(turn, FollowedTurn) and turn.outcome is None:
+        assert services.shared is not None
         await services.shared.following.stop(turn)
     elif not services.engine.stop(turn):
         raise GatewayError("turn_ended", "The reply has already ended.", turn_id=turn_id)

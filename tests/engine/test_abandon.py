@@ -1,4 +1,4 @@
-"""Abandonment: a turn is given up when nobody has read it for long enough, here or in another process."""
+"""Abandonment: a turn is given up when nobody has read it for long enough."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core.events import TextDelta
 from gateway.engine import abandon
-from gateway.engine.live import LiveTurn, Reader
+from gateway.engine.live import Reader
 from tests.engine.stage import GOOD, Halt, Stage, check_stopped
 from tests.engine.turns import body_of, soon
 
@@ -61,19 +61,3 @@ async def test_a_turn_nobody_ever_read_is_given_up(monkeypatch: pytest.MonkeyPat
     turn = stage.start()
     await check_stopped(stage, turn, "نص")
     assert stage.record.ended.abandoned
-
-
-@pytest.mark.parametrize("elsewhere", [[False], [True, False]])
-async def test_a_turn_read_in_another_process_is_kept(elsewhere: list[bool]) -> None:
-    asked: list[LiveTurn] = []
-
-    async def attended(turn: LiveTurn) -> bool:
-        asked.append(turn)
-        return elsewhere[len(asked) - 1]
-
-    stage = Stage([TextDelta("نص")], Halt(), abandon_s=0)
-    stage.engine.abandonment.attended = attended
-    turn = stage.start()
-    Reader(turn, None, 60).close()
-    await check_stopped(stage, turn, "نص")
-    assert asked == [turn] * len(elsewhere)
