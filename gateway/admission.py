@@ -94,6 +94,8 @@ def start_chores(chores: tuple[Chore, ...], stack: AsyncExitStack) -> None:
                     await chore()
                 except StoreUnavailable:
                     log.debug("a chore waits for the database")
+                except Exception:
+                    log.exception("a chore failed")
             await asyncio.sleep(CHORES_S)
 
     task = asyncio.get_running_loop().create_task(forever())

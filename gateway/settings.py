@@ -2,17 +2,21 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import unquote
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from redis.asyncio.connection import parse_url
 
 from gateway.access.addresses import ClientAddresses
 from gateway.access.callers import name_and_key
 from gateway.access.origins import parse_origins
 from gateway.access.rates import parse_rates
+from gateway.store.dsn import parse_dsn
 
 PROVIDER_NAMES = ("openai", "anthropic", "groq", "google")
 
@@ -168,10 +172,10 @@ class Settings(BaseModel):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Every secret's text, so that no log line shows one."""
+        """Every secret's text, and the parts of it that are secret by themselves, so that no log line shows one."""
         held = [value for name in type(self).model_fields for value in _each(getattr(self, name))]
-        parts = [part for secret in held for part in (secret, secret.partition(":")[2])]
-        return tuple(part for part in parts if part)
+        parts = [part for secret in held for part in (secret, secret.partition(":")[2], *_passwords(secret))]
+        return tuple(dict.fromkeys(part for part in parts if part))
 
     @property
     def configured(self) -> tuple[str, ...]:
@@ -197,6 +201,15 @@ class Settings(BaseModel):
 def _each(value: object) -> list[str]:
     values = value if isinstance(value, tuple) else (value,)
     return [secret.get_secret_value() for secret in values if isinstance(secret, SecretStr)]
+
+
+_PASSWORDS: Final = (re.compile(r"://[^:@/?#]*:(.+)@"), re.compile(r"[?&](?:ssl)?password=([^&#]*)", re.IGNORECASE))
+
+
+def _passwords(address: str) -> list[str]:
+    """Passwords in an address, as they stand and decoded."""
+    found = [password for pattern in _PASSWORDS for password in pattern.findall(address)]
+    return [*found, *map(unquote, found)]
 
 
 _UPPER_CASED = {"log_level"}
@@ -242,6 +255,7 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError("API_KEYS: takes every key once")
     if settings.admin_token is not None and settings.admin_token.get_secret_value() in keys:
         raise SettingsError("ADMIN_TOKEN: takes a token that is no API key as well")
+    _check_addresses(settings)
     if settings.web_concurrency > 1 and settings.redis_url is None:
         raise SettingsError("WEB_CONCURRENCY: more than 1 needs REDIS_URL, so that any worker can resume any stream")
     if not settings.callers_configured and not settings.on_loopback and settings.allow_anonymous == "false":
@@ -249,3 +263,17 @@ def _check_together(settings: Settings) -> None:
             f"HOST: {settings.host} is open to others while nobody has to show a token; set API_KEYS, JWT_SECRET or "
             "ADMIN_TOKEN, or ALLOW_ANONYMOUS=true to serve anyone"
         )
+
+
+def _check_addresses(settings: Settings) -> None:
+    """What libraries say of a bad address may repeat its password."""
+    if settings.database_url is not None:
+        try:
+            parse_dsn(settings.database_url.get_secret_value())
+        except ValueError as error:
+            raise SettingsError(f"DATABASE_URL: {error}") from None
+    if settings.redis_url is not None:
+        try:
+            parse_url(settings.redis_url.get_secret_value())
+        except ValueError:
+            raise SettingsError("REDIS_URL: takes an address such as redis://:password@host:6379/0") from None

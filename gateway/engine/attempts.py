@@ -94,6 +94,8 @@ class Attempts:
                     if lease.probing and trail.fold.has_output:
                         lease.spoke()
         except UpstreamError as error:
+            # Some providers repeat the key that they refuse.
+            error.upstream_text = error.upstream_text.replace(lease.secret, "[key]")
             lease.failed(error)
             raise
         except asyncio.CancelledError:
