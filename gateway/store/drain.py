@@ -4,9 +4,9 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from gateway.store.base import Store, Stored, StoreRefused, StoreUnavailable
 from gateway.store.journal import Journal
@@ -14,6 +14,7 @@ from gateway.store.journal_disk import JournalBroken
 from gateway.store.journal_file import Waiting
 from gateway.store.outcomes import Outcome, put_each
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _MOST_TURNS: Final = 256
@@ -89,8 +90,8 @@ class Drain:
 
     async def run(self) -> None:
         """Adopt what dead processes left, then write what waits, until cancelled."""
-        await self._adopt()
-        await self._look()
+        await self._guarded(self._adopt)
+        await self._guarded(self._look)
         while True:
             self._work.clear()
             if not self._journal.spooled:
@@ -98,10 +99,18 @@ class Drain:
                 if not (self._reach.away or self._reach.stuck):
                     await self._work.wait()
                     continue
-            if await self._round():
+            if await self._guarded(self._round):
                 self._delay_s = self._pace.first_s
             else:
                 await self._pause()
+
+    async def _guarded(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Whatever happens, the loop goes on: without it no waiting turn would ever be written."""
+        try:
+            return await work()
+        except Exception:
+            log.exception("writing what waits met an error nobody foresaw")
+            return None
 
     async def _adopt(self) -> None:
         try:

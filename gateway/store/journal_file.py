@@ -88,7 +88,6 @@ class JournalFile:
         self._marks: dict[int, Marks] = {}
         self._running_bytes = self._ended_bytes = self._spooled = self._refused = 0
         self._dead: Generator[list[Row]] | None = None
-        self._adopting: list[Row] = []
 
     @property
     def totals(self) -> Totals:
@@ -137,14 +136,16 @@ class JournalFile:
         """
         if self._dead is None:
             self._dead = rows.left_by_the_dead(self._directory, self._db.path)
-        if not self._adopting:
-            self._adopting = next(self._dead, [])
-        if not self._adopting:
+        part = next(self._dead, None)
+        if part is None:
             self._dead = None
             return None
-        self.write(Writes(ends=self._adopting))
-        adopted, self._adopting = self._adopting, []
-        return Counter(row.conversation_id for row in adopted)
+        try:
+            self.write(Writes(ends=part))
+        except JournalBroken:
+            self._leave_the_dead()
+            raise
+        return Counter(row.conversation_id for row in part)
 
     def close(self) -> None:
         """Checkpoint and let go; a file with nothing in it is deleted."""
@@ -154,13 +155,17 @@ class JournalFile:
             empty = not (self._sizes or self._spooled or self._refused)
         except JournalBroken:
             log.exception("what the journal holds stays for the next start")
-        if self._dead is not None:
-            self._dead.close()
+        self._leave_the_dead()
         self._db.close()
         if empty:
             disk.remove(self._db.path)
         if self._lock is not None:
             self._lock.release(remove=empty)
+
+    def _leave_the_dead(self) -> None:
+        if self._dead is not None:
+            self._dead.close()
+            self._dead = None
 
     def _write(self, writes: Writes) -> None:
         if self._db.troubled:

@@ -59,6 +59,8 @@ begun_turns = st.builds(
     idempotency_key=maybe_text,
     streamed=st.booleans(),
     simulated=st.booleans(),
+    charged_on=st.none() | st.dates().map(str),
+    uncounted=st.booleans(),
 )
 errors = st.builds(TurnError, code, text, st.booleans(), st.none() | st.floats(0, 1e6), st.none() | st.integers(100, 599), text)
 records = st.builds(

@@ -15,6 +15,7 @@ from gateway.core.turn import TurnRecord
 from gateway.store.journal import Journal
 from gateway.store.journal_disk import FileLock, JournalBroken
 from tests.store.journal_turns import begun, record, rich_reply
+from tests.store.writing import BrokenDisk
 
 PLENTY = 1 << 30
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,6 +105,17 @@ async def test_adopting_survives_being_killed_itself(tmp_path: Path) -> None:
     await journal.close()
     assert (tmp_path / "1.sqlite").exists(), "not deleted before all of it is safe"
     assert len(by_conversation(await found(tmp_path))) == 4
+
+
+async def test_what_cannot_be_adopted_for_want_of_room_stays_where_it_is(tmp_path: Path) -> None:
+    await killed(tmp_path, "1")
+    disk = BrokenDisk()
+    journal = await Journal.open(tmp_path, "0", max_bytes=PLENTY, sync=disk.sync)
+    disk.broken = True
+    with pytest.raises(JournalBroken):
+        await journal.adopt()
+    assert len(by_conversation(await found(tmp_path, "1"))) == 4, "its lock was let go of"
+    await journal.close()
 
 
 async def test_many_turns_are_adopted_in_slices_and_in_order(tmp_path: Path) -> None:

@@ -142,3 +142,15 @@ async def test_refusals_are_not_looked_into_further_once_the_database_is_away(tm
         assert [len(call) for call in store.calls[:4]] == [8, 4, 2, 1]
         assert (writer.spooled, writer.refused) == (8, 0)
         assert len(store.calls) <= 8, "and once more by the drain"
+
+
+async def test_an_error_that_nobody_foresaw_does_not_end_the_way_back(
+    tmp_path: Path, store: FakeStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.script = lambda records: away(records) if records else RuntimeError("a mistake of ours")
+    async with writing(tmp_path, store) as writer:
+        await until(lambda: any("nobody foresaw" in line.getMessage() for line in caplog.records))
+        assert (await writer.put(record(content="1"))).message_id is None
+        store.script = there
+        await until(lambda: writer.spooled == 0)
+        assert texts(store) == ["1"]
