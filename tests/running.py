@@ -17,6 +17,7 @@ from gateway.app import build
 from gateway.serve import address, listen
 from gateway.settings import load
 from gateway.web.connections import Door
+from gateway.web.services import SERVICES
 from simulator import Settings as SimulatorSettings
 from simulator import Simulator, parse_text, start_simulator
 
@@ -70,6 +71,10 @@ class Gateway:
         if self._connection is None:
             self._connection = await asyncpg.connect(self.database_url)
         return [dict(row) for row in await self._connection.fetch(statement, *arguments)]
+
+    async def drain(self) -> None:
+        """What a signal does first: take no new turns and end the running ones."""
+        await self._runner.app[SERVICES].engine.drain(0)
 
     async def close(self) -> None:
         """Shut the gateway down; a second one may be started on the same database and data folder afterwards."""

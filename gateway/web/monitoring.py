@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from gateway.core.errors import GatewayError
 from gateway.core.jsontext import dumps
 from gateway.store.base import StoreUnavailable
 from gateway.web.services import SERVICES, Services
@@ -65,5 +66,5 @@ async def live(_: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """Whether new requests should be sent here."""
     if request.app[SERVICES].engine.draining:
-        return json_response({"status": "draining"}, 503)
+        raise GatewayError("shutting_down", "The server is finishing its last replies.", retry_after=5)
     return json_response({"status": "ready"})
