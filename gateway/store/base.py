@@ -84,8 +84,8 @@ class Store(Protocol):
         """The last `limit` messages of completed and stopped turns, in order, starting at a question (more than `limit` only
         where the newest question lies further back). Assistant messages carry their kept state.
 
-        Every call has exactly one result (one saying so where none came), except those of the very last message: they stay
-        open, for the tool entries that follow, which may be the repetition of a follow-up that failed. In a conversation
+        Every call has exactly one result (one saying so where none came); those at the very end may be taken back for the tool
+        entries of a request, which may be the repetition of a follow-up that failed. In a conversation
         without owner a viewer gets the turns that are theirs; nobody in particular gets those of nobody in particular.
         """
         ...

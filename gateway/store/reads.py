@@ -84,8 +84,6 @@ def _messages(rows: Sequence[Row], calls: Mapping[int, list[Row]]) -> list[Messa
             found.append(UserMessage(_parts(row)))
         elif row["turn_id"] is None or row["follow_up"] or row["turn_id"] in asked:
             found.extend(_reply(row, calls.get(row["id"], ())))
-    if found and isinstance(found[-1], ToolResults):
-        found.pop()
     return found
 
 

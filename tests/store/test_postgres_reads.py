@@ -59,14 +59,15 @@ async def test_history_holds_calls_results_states_and_images(store: PostgresStor
     )
 
 
-async def test_calls_that_end_the_history_stay_open(store: PostgresStore) -> None:
-    """The tool entries that answer them stand in the request, also when they come again after a follow-up that failed."""
+async def test_results_of_a_follow_up_that_failed_end_the_history(store: PostgresStore) -> None:
+    """A question that comes next finds them there; tool entries that come again take their place in the prompt."""
     await store.put([turn(tool_calls=CALLS)])
     failed = turn(question=None, status="failed", tool_results=(ToolResult("call_1", "get_entry", "1"),))
     await store.put([failed])
     history = await store.history("conv-1", ADMIN, 100)
-    assert isinstance(history[-1], AssistantMessage)
-    assert history[-1].tool_calls == CALLS
+    assert isinstance(history[-2], AssistantMessage)
+    assert history[-2].tool_calls == CALLS
+    assert history[-1] == ToolResults((ToolResult("call_1", "get_entry", "1"), ToolResult("call_2", "search", NO_RESULT)))
 
 
 async def test_history_is_cut_at_a_question(store: PostgresStore) -> None:
@@ -86,7 +87,7 @@ async def test_rounds_of_tools_keep_their_question_however_many(store: PostgresS
         await store.put([turn(question=None, tool_results=results, tool_calls=CALLS[:1])])
     history = await store.history("conv-1", ADMIN, 4)
     assert history[0] == asked("ابحث")
-    assert len(history) == 1 + 7 + 6
+    assert len(history) == 1 + 7 + 7
 
 
 async def test_turns_that_ran_at_the_same_time_do_not_mix(store: PostgresStore) -> None:
