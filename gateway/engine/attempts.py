@@ -11,6 +11,7 @@ from gateway.core.events import Event, Failed, Finished
 from gateway.core.messages import Prompt
 from gateway.engine.continuation import Seam, continued
 from gateway.engine.course import Call, Course, GiveUp, Pause
+from gateway.engine.lease import Lease
 from gateway.engine.policy import Policy
 from gateway.engine.routing import Choice, Router
 from gateway.engine.trail import Trail
@@ -77,8 +78,14 @@ class Attempts:
                 seam = Seam(course.broken_off, trail)
                 prompt = continued(prompt, course.broken_off, prefill=wire.prefill(call.stop.model))
             request = wire.encode(prompt, call.route, stream)
-            replies = self._upstream.stream if stream else partial(self._whole, trail)
-            async with aclosing(replies(wire, request, lambda head: lease.spent(wire.limits(head)))) as batches:
+            heard = partial(_note_limits, lease, wire)
+            if not stream:
+                batch = _good(await self._upstream.whole(wire, request, heard), trail)
+                lease.succeeded()
+                yield batch
+                return
+            start = trail.fold.tape.end
+            async with aclosing(self._upstream.stream(wire, request, heard)) as batches:
                 async for batch in batches:
                     last = batch[-1]
                     if isinstance(last, Finished):
@@ -91,7 +98,7 @@ class Attempts:
                         yield batch
                     if isinstance(last, Failed):
                         raise last.error
-                    if lease.probing and trail.fold.has_output:
+                    if lease.probing and trail.fold.tape.end > start:
                         lease.spoke()
         except UpstreamError as error:
             # Some providers repeat the key that they refuse.
@@ -100,19 +107,26 @@ class Attempts:
             raise
         except asyncio.CancelledError:
             if course.over:
-                late = UpstreamError("provider_timeout", "The reply took longer than the server allows.", kind="timeout")
-                lease.failed(late)
-                trail.failed(late)
+                _note_lateness(lease, trail)
             raise
         finally:
             lease.release()
 
-    async def _whole(
-        self, trail: Trail, wire: Provider, request: UpstreamRequest, heard: Heard
-    ) -> AsyncGenerator[list[Event], None]:
-        """A whole reply is shown when it is good; what there is of a broken one, when nothing better came."""
-        batch = await self._upstream.whole(wire, request, heard)
-        if isinstance(batch[-1], Failed):
-            trail.unsaid = batch[:-1]
-            raise batch[-1].error
-        yield batch
+
+def _note_limits(lease: Lease, wire: Provider, head: Mapping[str, str]) -> None:
+    lease.spent(wire.limits(head))
+
+
+def _note_lateness(lease: Lease, trail: Trail) -> None:
+    late = UpstreamError("provider_timeout", "The reply took longer than the server allows.", kind="timeout")
+    lease.failed(late)
+    trail.failed(late)
+
+
+def _good(batch: list[Event], trail: Trail) -> list[Event]:
+    """A whole reply is shown when it is good; what there is of a broken one, when nothing better comes."""
+    last = batch[-1]
+    if isinstance(last, Failed):
+        trail.unsaid = batch[:-1]
+        raise last.error
+    return batch
