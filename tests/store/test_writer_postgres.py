@@ -51,7 +51,7 @@ async def test_ten_thousand_turns_of_an_outage_are_written_in_order_each_once(tm
     expected: dict[str, list[str]] = defaultdict(list)
     try:
         await store.prepare()
-        async with writing(tmp_path, store, pace=Pace(longest_s=0.5)) as writer:
+        async with writing(tmp_path, store, store_wait_s=10, pace=Pace(longest_s=0.5)) as writer:
 
             async def ask(number: int) -> int | None:
                 one = record(content=f"جواب {number}", conversation=f"conv-{number * 7919 % 3000}")

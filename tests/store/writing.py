@@ -41,7 +41,7 @@ async def writing(
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait, not for ever, for something that no event tells."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
