@@ -72,12 +72,11 @@ class Attempts:
     ) -> AsyncGenerator[list[Event], None]:
         """One call's batches; raises a `GatewayError` in place of `Failed`."""
         lease, wire = call.lease, call.stop.target.wire
-        seam = None
+        begun = course.broken_off
+        seam = None if begun is None else Seam(begun, trail)
         try:
-            if course.broken_off is not None:
-                seam = Seam(course.broken_off, trail)
-                prompt = continued(prompt, course.broken_off, prefill=wire.prefill(call.stop.model))
-            request = wire.encode(prompt, call.route, stream)
+            asked = prompt if begun is None else continued(prompt, begun, prefill=wire.prefill(call.stop.model))
+            request = wire.encode(asked, call.route, stream)
             heard = partial(_note_limits, lease, wire)
             if not stream:
                 batch = _good(await self._upstream.whole(wire, request, heard), trail)
@@ -106,8 +105,7 @@ class Attempts:
             lease.failed(error)
             raise
         except asyncio.CancelledError:
-            if course.over:
-                _note_lateness(lease, trail)
+            _note_lateness(course, lease, trail)
             raise
         finally:
             lease.release()
@@ -117,10 +115,12 @@ def _note_limits(lease: Lease, wire: Provider, head: Mapping[str, str]) -> None:
     lease.spent(wire.limits(head))
 
 
-def _note_lateness(lease: Lease, trail: Trail) -> None:
-    late = UpstreamError("provider_timeout", "The reply took longer than the server allows.", kind="timeout")
-    lease.failed(late)
-    trail.failed(late)
+def _note_lateness(course: Course, lease: Lease, trail: Trail) -> None:
+    """A call that lasted to the end of its turn's time has failed; one that somebody stopped has not."""
+    if course.over:
+        late = UpstreamError("provider_timeout", "The reply took longer than the server allows.", kind="timeout")
+        lease.failed(late)
+        trail.failed(late)
 
 
 def _good(batch: list[Event], trail: Trail) -> list[Event]:
