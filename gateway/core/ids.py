@@ -9,9 +9,7 @@ def new_turn_id() -> str:
     """Return a UUIDv7 as text."""
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return _dashed(f"{value & ~(0x3 << 62) | 0x2 << 62:032x}")
 
 
 def turn_time(turn_id: str) -> float | None:
@@ -27,7 +25,12 @@ def turn_time(turn_id: str) -> float | None:
 
 def new_conversation_id() -> str:
     """Return a random UUID as text."""
-    return str(uuid.UUID(bytes=os.urandom(16), version=4))
+    digits = os.urandom(16).hex()
+    return _dashed(f"{digits[:12]}4{digits[13:16]}{'89ab'[int(digits[16], 16) & 3]}{digits[17:]}")
+
+
+def _dashed(digits: str) -> str:
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def new_call_id() -> str:

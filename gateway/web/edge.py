@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+import os
 import re
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -50,6 +50,9 @@ _PAGE_DEFAULTS: Final = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 
+_DEFAULTS: Final = tuple(DEFAULT_HEADERS.items())
+_ALL_PAGE_DEFAULTS: Final = (*_PAGE_DEFAULTS.items(), *_DEFAULTS)
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -57,7 +60,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id and turn whatever goes wrong into a problem object."""
     given = request.headers.get("X-Request-Id", "")
-    request_id = given if _REQUEST_ID_RULE.fullmatch(given) else uuid.uuid4().hex
+    request_id = given if _REQUEST_ID_RULE.fullmatch(given) else os.urandom(16).hex()
     request[REQUEST_ID] = request_id
     try:
         request.app[SERVICES].gate.guard(request)
@@ -87,11 +90,10 @@ async def dress(request: web.Request, response: web.StreamResponse) -> None:
         headers["X-Request-Id"] = request[REQUEST_ID]
     if QUOTA in request:
         headers.update(limit_headers(request[QUOTA]))
-    if headers.get("Content-Type", "").startswith("text/html"):
-        for name, value in _PAGE_DEFAULTS.items():
-            headers.setdefault(name, value)
-    for name, value in DEFAULT_HEADERS.items():
-        headers.setdefault(name, value)
+    defaults = _ALL_PAGE_DEFAULTS if headers.get("Content-Type", "").startswith("text/html") else _DEFAULTS
+    for name, value in defaults:
+        if name not in headers:
+            headers[name] = value
 
 
 def problem(error: GatewayError, request_id: str, *, challenge: str = "Bearer") -> web.Response:
@@ -138,6 +140,12 @@ async def read_json_body(request: web.Request) -> bytes:
 async def _read(request: web.Request) -> bytes:
     """The whole body; what comes buys it time, so that a photo may come over a slow line and nobody can dawdle for ever."""
     limit = request.client_max_size
+    if request.content.is_eof():
+        # It came together with the head, as most do: nothing to wait for.
+        whole = await request.content.read()
+        if len(whole) > limit:
+            raise GatewayError("body_too_large", "The body is larger than the server takes.")
+        return whole
     request.content.set_read_chunk_size(_READ_AT_ONCE)
     body = bytearray()
     loop = asyncio.get_running_loop()
