@@ -3,11 +3,13 @@
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -39,7 +41,6 @@ class EmbeddedPostgres:
         self._cluster: Cluster | None = None
         self._sockets: Path | None = None
         self._own_sockets: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
         self._pid = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -67,18 +68,25 @@ class EmbeddedPostgres:
             self._watcher.join()
             self._watcher = None
         with self._lock:
-            if self._pid:
+            if self._alive():
                 postmaster.end(self._pid)
-                self._pid = 0
-            if self._process is not None:
-                self._process.wait()
-                self._process = None
+            self._pid = 0
         if self._own_sockets is not None:
             shutil.rmtree(self._own_sockets, ignore_errors=True)
             self._own_sockets = None
 
+    def give_up(self) -> None:
+        """Make a `start` under way raise `EmbeddedError` soon, leaving no server; may be called from a signal handler."""
+        self._stopping.set()
+
+    def abandon(self) -> None:
+        """Tell the server to stop and do not wait for it; may be called from a signal handler."""
+        if self._pid and os.getpid() == self._owner:
+            with suppress(OSError):
+                os.kill(self._pid, signal.SIGINT)
+
     def _run(self, cluster: Cluster) -> Path:
-        found = postmaster.leftover(cluster)
+        found = postmaster.leftover(cluster, self._stopping)
         if found is not None:
             self._pid = found.pid
             return found.sockets
@@ -91,8 +99,10 @@ class EmbeddedPostgres:
         if log_file.exists() and log_file.stat().st_size > _LOG_BYTES:
             log_file.replace(log_file.with_suffix(".log.old"))
         log_file.touch(mode=0o600)
-        self._process = postmaster.launch(cluster, sockets, log_file, self._settings)
-        self._pid = self._process.pid
+        postmaster.launch(cluster, sockets, log_file, self._settings, self._stopping, self._started)
+
+    def _started(self, pid: int) -> None:
+        self._pid = pid
 
     def _socket_folder(self, cluster: Cluster) -> Path:
         """The data directory, closed to everyone else, or a private folder where its path is too long for a socket's."""
@@ -110,9 +120,8 @@ class EmbeddedPostgres:
                 pause = _WATCH_S if self._alive() or self._revived() else _RETRY_S
 
     def _alive(self) -> bool:
-        if self._process is not None:
-            return self._process.poll() is None
-        return postmaster.runs(self._pid)
+        """Whether our server runs: its number may be another program's by now."""
+        return self._cluster is not None and self._pid != 0 and postmaster.serves(self._pid, self._cluster.data)
 
     def _revived(self) -> bool:
         assert self._cluster is not None
@@ -122,7 +131,8 @@ class EmbeddedPostgres:
         try:
             self._launch(self._cluster, self._sockets)
         except (EmbeddedError, OSError, subprocess.SubprocessError):
-            log.exception("PostgreSQL could not be started again")
+            if not self._stopping.is_set():
+                log.exception("PostgreSQL could not be started again")
             return False
         log.warning("PostgreSQL runs again (pid %d) after %.1f s", self._pid, time.monotonic() - begun)
         return True

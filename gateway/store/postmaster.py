@@ -5,10 +5,12 @@ is an answer on the socket, and whose working directory the data directory is.
 """
 
 import logging
+import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,9 @@ _RECOVERY_S: Final = 300.0
 _SILENCE_S: Final = 10.0
 _FAST_STOP_S: Final = 30.0
 _KILL_S: Final = 30.0
+# The shell ends at once, so that the server becomes a child of the system's first process: whoever ends the gateway with all
+# its children leaves the database alone.
+_DETACH: Final = '"$@" >&2 & echo $!'
 _SETTINGS: Final = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -58,7 +63,7 @@ def read_pid_file(data: Path) -> PidFile | None:
         return None
 
 
-def leftover(cluster: Cluster) -> PidFile | None:
+def leftover(cluster: Cluster, stopping: threading.Event) -> PidFile | None:
     """The server that an earlier run left behind and that answers; one that does not is ended."""
     found = read_pid_file(cluster.data)
     if found is None:
@@ -66,36 +71,60 @@ def leftover(cluster: Cluster) -> PidFile | None:
     if not serves(found.pid, cluster.data):
         _disown(cluster.data)
         return None
-    if _answers_in_time(cluster, found.sockets, found.pid):
+    if _answers_in_time(cluster, found.sockets, found.pid, stopping):
         return found
-    log.warning("PostgreSQL (pid %d) does not answer: ending it", found.pid)
-    end(found.pid, gracefully=False)
+    if not stopping.is_set():
+        log.warning("PostgreSQL (pid %d) does not answer: ending it", found.pid)
+    end(found.pid, gracefully=stopping.is_set())
     _disown(cluster.data)
     return None
 
 
-def launch(cluster: Cluster, sockets: Path, log_file: Path, settings: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    """Start a server and return when it answers. Raises `EmbeddedError`.
+def launch(
+    cluster: Cluster,
+    sockets: Path,
+    log_file: Path,
+    settings: Mapping[str, str],
+    stopping: threading.Event,
+    on_pid: Callable[[int], None],
+) -> None:
+    """Start a server and return when it answers; `on_pid` hears its number before. Raises `EmbeddedError`, also when
+    `stopping` is set meanwhile; then no server is left.
 
-    It has a session of its own, so that Ctrl-C in the terminal ends the gateway first.
+    It is no child of ours and has a session of its own, so that Ctrl-C in the terminal ends the gateway first.
     """
     chosen = {**_SETTINGS, "unix_socket_directories": _quoted(sockets), **settings}
     command = [cluster.program("postgres"), "-D", str(cluster.data), *(f"--{name}={value}" for name, value in chosen.items())]
     give_up = time.monotonic() + _SILENCE_S
-    while True:
+    while not stopping.is_set():
         written = log_file.stat().st_size if log_file.exists() else 0
-        with log_file.open("ab") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, **cluster.popen)  # noqa: S603
-        if _answers_in_time(cluster, sockets, process.pid):
-            return process
-        end(process.pid, gracefully=False)
-        process.wait()
+        pid = _spawn(cluster, command, log_file)
+        on_pid(pid)
+        if _answers_in_time(cluster, sockets, pid, stopping):
+            return
+        end(pid, gracefully=stopping.is_set())
+        if stopping.is_set():
+            break
         reason = _last_words(log_file, written)
         in_the_way = "shared memory" in reason or "lock file" in reason
         if not in_the_way or time.monotonic() > give_up:
             raise EmbeddedError(f"PostgreSQL did not start: {reason} (see {log_file})")
         _end_orphans(cluster.data)
         _disown(cluster.data)
+    raise EmbeddedError("PostgreSQL was told to stop before it had started")
+
+
+def _spawn(cluster: Cluster, command: list[str], log_file: Path) -> int:
+    with log_file.open("ab") as output:
+        shell = subprocess.run(  # noqa: S603
+            ["/bin/sh", "-c", _DETACH, "sh", *command],
+            stdout=subprocess.PIPE,
+            stderr=output,
+            start_new_session=True,
+            check=True,
+            **cluster.popen,
+        )
+    return int(shell.stdout)
 
 
 def serves(pid: int, data: Path) -> bool:
@@ -109,6 +138,8 @@ def serves(pid: int, data: Path) -> bool:
 
 def runs(pid: int) -> bool:
     """Whether there is such a process, and not just what a dead one left for its parent to collect."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # as a container's first process we are the parent of all orphans
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
@@ -149,9 +180,9 @@ def _end_orphans(data: Path) -> None:
             _ended(process, signal.SIGKILL, _KILL_S)
 
 
-def _answers_in_time(cluster: Cluster, sockets: Path, pid: int) -> bool:
-    """Wait until the server accepts connections; False when it ends or stays silent. Recovery after a crash may take long,
-    but a server that recovers says so."""
+def _answers_in_time(cluster: Cluster, sockets: Path, pid: int, stopping: threading.Event) -> bool:
+    """Wait until the server accepts connections; False when it ends, stays silent, or shall stop. Recovery after a crash may
+    take long, but a server that recovers says so."""
     command = [
         cluster.program("pg_isready"),
         "-q",
@@ -167,7 +198,7 @@ def _answers_in_time(cluster: Cluster, sockets: Path, pid: int) -> bool:
         "postgres",
     ]
     begun = heard = time.monotonic()
-    while runs(pid):
+    while runs(pid) and not stopping.is_set():
         status = subprocess.run(command, check=False, **cluster.popen).returncode  # noqa: S603
         now = time.monotonic()
         if status == 0:

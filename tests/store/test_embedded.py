@@ -105,7 +105,7 @@ async def test_data_is_kept_between_runs_and_the_server_is_not(home: Path, serve
     await ask(url, "CREATE TABLE kept (word text)", "INSERT INTO kept VALUES ('كِتاب')", "SELECT 1")
     server.stop()
     server.stop()
-    assert not psutil.pid_exists(pid)
+    assert not postmaster.runs(pid)
     assert not (home / "postgres" / "postmaster.pid").exists()
     again = EmbeddedPostgres(home, FAST)
     try:
@@ -121,6 +121,39 @@ async def test_nobody_else_may_look_at_it(home: Path, server: EmbeddedPostgres) 
     assert (home / "postgres").stat().st_mode & 0o077 == 0
     assert await ask(url, "SHOW listen_addresses") == ""
     assert os.getsid(pid_in(home)) != os.getsid(0), "Ctrl-C in the terminal must not reach it"
+    family = [process.pid for process in psutil.Process().children(recursive=True)]
+    assert pid_in(home) not in family, "whoever ends this process with all its children must not end it"
+
+
+def servers_in(home: Path) -> list[int]:
+    """Every process of PostgreSQL that works in this DATA_DIR."""
+    return [process.pid for process in psutil.process_iter() if postmaster.serves(process.pid, (home / "postgres").resolve())]
+
+
+def test_a_start_that_is_given_up_leaves_no_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = EmbeddedPostgres(home, FAST)
+    seen: list[int] = []
+
+    def started(pid: int) -> None:
+        seen.append(pid)
+        server.give_up()
+
+    monkeypatch.setattr(server, "_started", started)
+    with pytest.raises(EmbeddedError, match="told to stop"):
+        server.start()
+    server.stop()
+    assert len(seen) == 1
+    assert servers_in(home) == []
+
+
+async def test_a_server_that_is_abandoned_ends_by_itself(home: Path, server: EmbeddedPostgres) -> None:
+    server.start()
+    server.give_up()
+    server.abandon()
+    async with asyncio.timeout(PATIENCE_S):
+        while servers_in(home):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert not (home / "postgres" / "postmaster.pid").exists()
 
 
 async def test_a_server_that_is_killed_comes_back_under_the_same_address(home: Path, server: EmbeddedPostgres) -> None:
