@@ -49,6 +49,7 @@ async def serve(settings: Settings, database_url: str, listener: socket.socket, 
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         ready()
         await stop.wait()
         log.info("draining: running turns have %g seconds to finish", settings.drain_s)

@@ -1,0 +1,127 @@
+"""The processes that a benchmark needs: providers, the floor, the gateway, one PostgreSQL for both."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+KEY = "bench-key-of-the-app"
+_PATIENCE_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A process that serves at `url`."""
+
+    name: str
+    url: str
+    pid: int
+    headers: tuple[str, ...] = ()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def process(*command: str, environment: dict[str, str] | None = None, port: int) -> Iterator[int]:
+    """Run a command until the context ends; returns its pid once it accepts connections."""
+    running = subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, env=os.environ | (environment or {}), stdout=subprocess.DEVNULL
+    )
+    try:
+        _wait_for(port, running)
+        yield running.pid
+    finally:
+        running.terminate()
+        running.wait(_PATIENCE_S)
+
+
+def _wait_for(port: int, running: "subprocess.Popen[bytes]") -> None:
+    give_up = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < give_up and running.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 1):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError(f"{running.args!r} did not start")
+
+
+@contextmanager
+def upstream(*, tokens: int, gap_ms: float = 0) -> Iterator[Server]:
+    """A provider that costs next to nothing."""
+    port = free_port()
+    arguments = ("-m", "bench.upstream", str(port), f"--tokens={tokens}", f"--gap-ms={gap_ms}")
+    with process(*arguments, port=port) as pid:
+        yield Server("direct", f"http://127.0.0.1:{port}/v1", pid)
+
+
+@contextmanager
+def floor(provider: Server, database_url: str) -> Iterator[Server]:
+    """The least that a gateway of the same parts can do."""
+    port = free_port()
+    with process("-m", "bench.floor", str(port), provider.url, database_url, port=port) as pid:
+        yield Server("floor", f"http://127.0.0.1:{port}", pid)
+
+
+@contextmanager
+def gateway(provider: Server, database_url: str, **settings: str) -> Iterator[Server]:
+    """The gateway with everything on: a key to show, limits, journal, metrics."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {
+            "PORT": str(port),
+            "DATA_DIR": folder,
+            "DATABASE_URL": database_url,
+            "OPENAI_API_KEY": "bench",
+            "OPENAI_BASE_URL": provider.url,
+            "API_KEYS": f"bench:{KEY}",
+            "API_KEY_RATE_LIMIT": "100000/second",
+            "API_KEY_DAILY_LIMIT": "0",
+            "MAX_ACTIVE_TURNS": "20000",
+            **settings,
+        }
+        with process("run.py", environment=environment, port=port) as pid:
+            _wait_until_ready(port)
+            yield Server("gateway", f"http://127.0.0.1:{port}", pid, (f"Authorization: Bearer {KEY}",))
+
+
+def _wait_until_ready(port: int) -> None:
+    give_up = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < give_up:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    raise RuntimeError("the gateway is not ready")
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """A PostgreSQL for this run, of which no CPU is counted; `DATABASE_URL` names another one."""
+    if given := os.environ.get("DATABASE_URL"):
+        yield given
+        return
+    sys.path.insert(0, str(ROOT))
+    from gateway.store.embedded import EmbeddedPostgres
+
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o755)
+        database = EmbeddedPostgres(folder)
+        stack.callback(database.stop)
+        yield database.start()
