@@ -91,7 +91,7 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     keys = Keys(store, lookup)
     stack.push_async_callback(keys.close)
     stack.push_async_callback(engine.drain, 0)
-    metrics = _metrics(engine, writer, stack)
+    metrics = _metrics(engine, writer, router, stack)
     prompts = PromptBuilder(store, recent, settings.history_messages, settings.max_output_tokens)
     admission = open_admission(settings, store, session, stack)
     intake = Intake(engine, router, prompts, store, keys, admission.rates, admission.ledger, simulated=simulated_at is not None)
@@ -115,7 +115,7 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     )
 
 
-def _metrics(engine: Engine, writer: Writer, stack: AsyncExitStack) -> Metrics:
+def _metrics(engine: Engine, writer: Writer, router: Router, stack: AsyncExitStack) -> Metrics:
     metrics = Metrics(
         lambda: {
             "active_turns": engine.active,
@@ -123,6 +123,7 @@ def _metrics(engine: Engine, writer: Writer, stack: AsyncExitStack) -> Metrics:
             "spooled_turns": writer.spooled,
             "refused_turns": writer.refused,
             "database_up": writer.database_up,
+            **{f"usable_keys_{name}": len(found.usable) for name, found in router.health().items()},
         }
     )
     metrics.start()

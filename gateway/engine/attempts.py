@@ -1,6 +1,7 @@
 """From a prompt to events: the upstream calls of a turn, until one answers."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -17,6 +18,8 @@ from gateway.engine.routing import Choice, Router
 from gateway.engine.trail import Trail
 from gateway.engine.usage import NOTHING
 from gateway.providers.base import Provider, UpstreamRequest
+
+log = logging.getLogger(__name__)
 
 Heard = Callable[[Mapping[str, str]], None]
 
@@ -102,6 +105,7 @@ class Attempts:
         except UpstreamError as error:
             # Some providers repeat the key that they refuse.
             error.upstream_text = error.upstream_text.replace(lease.secret, "[key]")
+            log.info("a call failed", extra={"key": lease.name, "kind": error.kind, "upstream_status": error.upstream_status})
             lease.failed(error)
             raise
         except asyncio.CancelledError:

@@ -47,6 +47,11 @@ class ProviderHealth:
     state: Literal["up", "down", "unconfigured"]
     keys: tuple[KeyHealth, ...]
 
+    @property
+    def usable(self) -> tuple[KeyHealth, ...]:
+        """The keys that are not away."""
+        return tuple(key for key in self.keys if key.state not in _AWAY)
+
 
 class Router:
     """Knows the configured providers, how their keys fare, and what their models have refused so far.
@@ -117,5 +122,5 @@ class Router:
 def _health(pool: KeyPool | None) -> ProviderHealth:
     if pool is None:
         return ProviderHealth("unconfigured", ())
-    keys = pool.health()
-    return ProviderHealth("down" if all(key.state in _AWAY for key in keys) else "up", keys)
+    found = ProviderHealth("up", pool.health())
+    return found if found.usable else ProviderHealth("down", found.keys)

@@ -37,13 +37,14 @@ async def health(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     database = await _database(services)
     spooled, refused = services.health.spooled, services.health.refused
-    healthy = database == "up" and not spooled and not refused
+    providers = {name: found.state for name, found in services.router.health().items()}
+    healthy = database == "up" and not spooled and not refused and "down" not in providers.values()
     body: dict[str, object] = {
         "status": "healthy" if healthy else "degraded",
         "database": database,
         "spooled_turns": spooled,
         "refused_turns": refused,
-        "providers": {name: found.state for name, found in services.router.health().items()},
+        "providers": providers,
         "active_turns": services.engine.active,
         "version": services.version,
     }

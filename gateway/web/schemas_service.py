@@ -107,6 +107,18 @@ class Quantiles(AnswerModel):
     p99: float | None
 
 
+class KeyState(AnswerModel):
+    """How one key of a provider fares in this process."""
+
+    name: str
+    """The provider and the place among its keys, such as `openai#2`."""
+    state: Literal["up", "limited", "refused", "quota", "open", "half_open"]
+    """`limited`: rests until its limit is reset; `refused`, `quota`: set aside; `open`, `half_open`: its calls keep failing."""
+    in_flight: Count
+    rest_s: Annotated[float, Field(ge=0)]
+    """Seconds until it is asked again, where that is known."""
+
+
 class Statistics(AnswerModel):
     """What happened in a window of time, and what is going on now in this process."""
 
@@ -121,6 +133,7 @@ class Statistics(AnswerModel):
     """Failed turns by error code."""
     active_turns: Count
     active_streams: Count
+    keys: list[KeyState]
 
 
 class Alive(AnswerModel):

@@ -1,6 +1,7 @@
 """GET /stats and GET /metrics: numbers for the operator."""
 
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -24,8 +25,9 @@ async def stats(request: web.Request) -> web.Response:
     since = datetime.now(UTC) - _window(text)
     counted = await services.store.statistics(since)
     active = {"active_turns": services.engine.active, "active_streams": services.engine.readers}
+    keys = [asdict(key) for found in services.router.health().values() for key in found.keys]
     return json_response(
-        {"window": text, "since": since.isoformat(timespec="seconds").replace("+00:00", "Z"), **counted, **active}
+        {"window": text, "since": since.isoformat(timespec="seconds").replace("+00:00", "Z"), **counted, **active, "keys": keys}
     )
 
 
