@@ -37,8 +37,8 @@ async def chat_stream(request: web.Request) -> web.StreamResponse:
     parsed = parse_chat(await read_json_body(request))
     if last is None:
         return await serve_events(request, await _open(request, caller, parsed, streamed=True), None)
-    turn = await find(request, last.turn_id)
     await count_resume(request, caller)
+    turn = await find(request, last.turn_id)
     key = idempotency_key(request)
     if turn.begun.request_hash != parsed.body_hash or (key is not None and key != turn.begun.idempotency_key):
         raise GatewayError("idempotency_mismatch", "The Last-Event-ID belongs to another request.")

@@ -92,6 +92,19 @@ async def test_after_the_end_and_after_a_restart(start_gateway: Start, body: dic
     assert len(gateway.simulator.calls) == 1
 
 
+async def test_a_long_reply_from_any_place(start_gateway: Start) -> None:
+    gateway = await start_gateway(MAX_OUTPUT_TOKENS="20000")
+    told = Told(await gateway.events({"message": "ما معنى «كتاب»؟ [[sim: tokens=20000]]"}))
+    check_stream(told)
+    assert told.text() == told.last["content"]
+    assert told.text().count("سلام") == 19_999
+    assert max(len(data["text"]) for data in told.data("token")) <= 16_384
+    turn_id, end = told.last["turn_id"], len(told.text())
+    for position in (1, 16_384, 16_385, end // 2, end - 1, end):
+        rest = Told(await gateway.events(turn_id=turn_id, last_event_id=f"{turn_id}.{position}"))
+        assert rest.text() == told.text()[position:]
+
+
 async def test_a_failed_turn_can_be_read_again(start_gateway: Start) -> None:
     gateway = await start_gateway(MAX_RETRIES="0")
     told = Told(await gateway.events(FAILING))
