@@ -102,6 +102,9 @@ class Log:
             await self.put_halt.wait()
         if self.put_error is not None:
             raise self.put_error
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0, "a stop was over before the turn was stored"
         self.records.append(record)
         return self.receipt or Receipt(record.begun.conversation_id, len(self.records))
 

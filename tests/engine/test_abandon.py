@@ -45,14 +45,18 @@ async def test_each_departure_counts_anew() -> None:
     stage = Stage(Halt(), abandon_s=1000)
     turn = stage.start()
     loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
     for _ in range(3):
+        timers += stage.engine.abandonment._timers.values()
         Reader(turn, None, 60).close()
-    (timer,) = stage.engine.abandonment._timers.values()
-    assert timer.when() >= loop.time() + 999
+    (last,) = stage.engine.abandonment._timers.values()
+    assert all(timer.cancelled() for timer in timers)
+    assert not last.cancelled()
+    assert last.when() >= loop.time() + 999
     stage.engine.stop(turn)
     await stage.over()
     assert stage.engine.abandonment._timers == {}
-    assert timer.cancelled()
+    assert last.cancelled()
 
 
 async def test_a_turn_nobody_ever_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,18 @@ async def test_what_has_come_is_saved_while_the_provider_is_silent(monkeypatch: 
     await stage.over()
 
 
+async def test_nothing_is_saved_of_a_turn_that_is_being_stored() -> None:
+    stage = Stage(*GOOD)
+    halt = stage.log.put_halt = Halt()
+    turn = stage.start()
+    await soon(halt.reached.wait())
+    timer = stage.engine._runs[turn.begun.turn_id].unsaved
+    assert timer is not None
+    assert timer.cancelled()
+    halt.on.set()
+    await stage.over()
+
+
 async def test_calls_and_their_state_are_remembered_for_the_follow_up() -> None:
     calls: list[Event] = [ToolCalled("call_1", "search", '{"q": "كتب"}'), StateKept({"s": 1}), Finished("stop")]
     stage = Stage(calls)
