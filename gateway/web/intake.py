@@ -150,8 +150,9 @@ class Intake:
         await self._check_race(conversation_id, caller_id)
 
     async def _check_race(self, conversation_id: str, caller_id: str | None) -> None:
-        """A conversation that the log does not have yet is of whoever is writing its first turn."""
-        if all(turn.begun.caller == caller_id for turn in self._engine.running_in(conversation_id)):
+        """A conversation that the log does not have yet, or did not have a moment ago, is whose turn was first."""
+        running = {turn.begun.caller for turn in self._engine.running_in(conversation_id)}
+        if running <= {caller_id} and self._allowed.get(conversation_id, caller_id) == caller_id:
             return
         try:
             known = await self._store.conversation(conversation_id, Viewer(caller_id, everything=True))
