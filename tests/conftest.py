@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gateway.store.dsn import parse_dsn
 from gateway.store.embedded import EmbeddedPostgres
@@ -18,6 +19,10 @@ from gateway.store.postgres import PostgresStore
 from tests.running import gateway, simulator, start_gateway
 
 __all__ = ["gateway", "simulator", "start_gateway"]
+
+# A busy machine is no failure.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # What is lost with the machine need not survive in tests.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200", "max_wal_size": "128MB"}
