@@ -50,13 +50,13 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a process and its children."""
     process = psutil.Process(pid)
     times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-    return sum(time.user + time.system for time in times)
+    return float(sum(time.user + time.system for time in times))
 
 
 def memory_mb(pid: int) -> float:
     """Resident memory of a process and its children."""
     process = psutil.Process(pid)
-    return sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) / 2**20
+    return float(sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) / 2**20)
 
 
 class Client(asyncio.Protocol):
@@ -115,6 +115,7 @@ async def load(url: str, body: bytes, headers: Sequence[str], *, clients: int, t
     """Send `turns` chats over `clients` connections."""
     run, left = Run(), iter(range(turns))
     parts = urlsplit(url)
+    host, port = parts.hostname or "127.0.0.1", parts.port or 80
     request = request_bytes(url, body, headers)
 
     async def work() -> None:
@@ -123,7 +124,7 @@ async def load(url: str, body: bytes, headers: Sequence[str], *, clients: int, t
         for _ in left:
             try:
                 if client is None or not client.open:
-                    _, client = await loop.create_connection(lambda: Client(request), parts.hostname, parts.port)
+                    _, client = await loop.create_connection(lambda: Client(request), host, port)
                 first, total = await asyncio.wait_for(client.ask(), 60)
             except (OSError, TimeoutError) as error:
                 run.errors += 1

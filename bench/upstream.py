@@ -39,7 +39,7 @@ def stream_events(tokens: int) -> list[bytes]:
 
 def whole_reply(tokens: int) -> bytes:
     """One whole reply with its HTTP head."""
-    message = {"role": "assistant", "content": WORD * tokens, "refusal": None, "annotations": []}
+    message: dict[str, Any] = {"role": "assistant", "content": WORD * tokens, "refusal": None, "annotations": []}
     body = json.dumps(
         {
             "id": "chatcmpl-bench",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from gateway.store.account import EmbeddedError
 from gateway.store.cluster import SUPERUSER, Cluster
