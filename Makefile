@@ -79,11 +79,11 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.runtime: $(VENV)/.made requirements.txt
-	@echo "Installing what the gateway runs on"
+	@echo "Installing what the gateway runs on (once, about a minute)"
 	@$(PIP) -r requirements.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.made requirements.txt requirements-dev.txt
-	@echo "Installing what the gateway, its tests and its checks need"
+	@echo "Installing what the gateway, its tests and its checks need (once, about two minutes)"
 	@$(PIP) -r requirements-dev.txt
 	@touch $(VENV)/.runtime $@
