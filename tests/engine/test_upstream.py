@@ -113,7 +113,6 @@ async def test_nobody_listens() -> None:
 
 async def test_nobody_answers_the_door() -> None:
     """With the queue of a listening socket full, further SYNs are dropped."""
-    loop = asyncio.get_running_loop()
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(0)
@@ -122,7 +121,6 @@ async def test_nobody_answers_the_door() -> None:
             caller.setblocking(False)
             with pytest.raises(BlockingIOError):
                 caller.connect(server.getsockname())
-        await loop.run_in_executor(None, lambda: None)
         timeouts = Timeouts(connect_s=0.05, first_token_s=10, idle_s=10)
         async with open_session(timeouts) as session:
             url = f"http://127.0.0.1:{server.getsockname()[1]}/"
