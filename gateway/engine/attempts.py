@@ -52,13 +52,14 @@ class Attempts:
         course = Course(self._router, self._policy, choice, trail, asyncio.get_running_loop().time)
         step = course.first()
         while not isinstance(step, GiveUp):
-            if step.mark is not None:
-                yield [step.mark]
             if isinstance(step, Pause):
+                if step.mark is not None:
+                    yield [step.mark]
                 await asyncio.sleep(step.seconds)
                 step = course.resume()
                 continue
-            start = trail.fold.tape.end
+            # A mark stands on the tape too, but is no output.
+            start = trail.fold.tape.end + (step.mark is not None)
             try:
                 async with aclosing(self._made(step, course, prompt, trail, stream)) as batches:
                     async for batch in batches:
@@ -73,11 +74,13 @@ class Attempts:
     async def _made(
         self, call: Call, course: Course, prompt: Prompt, trail: Trail, stream: bool
     ) -> AsyncGenerator[list[Event], None]:
-        """One call's batches; raises a `GatewayError` in place of `Failed`."""
+        """One call's batches, behind its mark; raises a `GatewayError` in place of `Failed`."""
         lease, wire = call.lease, call.stop.target.wire
         begun = course.broken_off
         seam = None if begun is None else Seam(begun, trail)
         try:
+            if call.mark is not None:
+                yield [call.mark]
             asked = prompt if begun is None else continued(prompt, begun, prefill=wire.prefill(call.stop.model))
             request = wire.encode(asked, call.route, stream)
             heard = partial(_note_limits, lease, wire)

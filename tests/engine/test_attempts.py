@@ -1,6 +1,7 @@
 """Which calls a turn makes, and what its reader sees of it."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
@@ -188,6 +189,20 @@ async def test_a_stopped_turn_leaves_nothing_behind() -> None:
     assert own.attempts == []
     [key] = turns.router.health()["openai"].keys
     assert (key.in_flight, key.state) == (0, "up")
+
+
+@pytest.mark.parametrize("place", range(7))
+async def test_a_reader_may_leave_at_any_event(place: int) -> None:
+    upstream = Pretended(openai=fails(), groq=answers("واحد|اثنان"))
+    turns = Turns(upstream, fallback=["groq"], policy=Policy(max_retries=1, backoff=AT_ONCE))
+    choice = turns.router.choose(None, None)
+    own = trail(choice)
+    async with aclosing(turns.attempts.events(choice, PROMPT, own, stream=True)) as batches:
+        for _ in range(place):
+            for event in await anext(batches):
+                own.fold.add(event)
+    assert turns.upstream.open == 0
+    assert [key.in_flight for found in turns.router.health().values() for key in found.keys] == [0, 0]
 
 
 async def test_a_turn_cut_by_its_time_counts_against_the_provider() -> None:
