@@ -43,7 +43,6 @@ class Admission:
     rates: RateLimits
     ledger: Ledger
     accounts: Accounts
-    sessions: Sessions | None
 
 
 def open_admission(settings: Settings, store: PostgresStore, session: aiohttp.ClientSession, stack: AsyncExitStack) -> Admission:
@@ -79,8 +78,8 @@ def open_admission(settings: Settings, store: PostgresStore, session: aiohttp.Cl
             users=users,
             daily=daily,
             addresses=ClientAddresses(settings.trusted_proxies),
+            sessions=sessions,
         ),
-        sessions=sessions,
     )
 
 

@@ -102,6 +102,7 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
         keys=keys,
         shared=shared,
         store=store,
+        reports=store,
         health=writer,
         router=router,
         intake=intake,

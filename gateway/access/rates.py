@@ -53,6 +53,10 @@ class RateLimits:
             return None
         return await self._hit(self._turn.get(caller.kind, ()), f"turn:{caller.id}", self._callers)
 
+    def rate_of(self, kind: str) -> str:
+        """The rate of turns of a kind of caller, such as `20 per 1 minute`; empty: no limit."""
+        return ", ".join(str(rate) for rate in self._turn.get(kind, ()))
+
     async def resume(self, caller: Caller) -> Quota | None:
         """Count joining, resuming or replaying a turn."""
         if caller.kind not in self._turn or caller.id is None:

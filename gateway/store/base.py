@@ -125,6 +125,34 @@ class Store(Protocol):
         ...
 
 
+class Reports(Protocol):
+    """The log as its operator looks at it. Methods raise `StoreUnavailable`; times are milliseconds unless they are aware
+    datetimes, or ISO 8601 text, and rows are JSON-ready."""
+
+    async def timeline(self, since: datetime, step_s: int) -> list[dict[str, Any]]:
+        """Turns that ended since then, by `step` of `step_s` seconds (the first is 0) and `provider` (None: all together):
+        `turns`, of these `stopped`, `interrupted`, `failed`; tokens, `cost_usd`, `first_p50_ms`, `first_p95_ms`."""
+        ...
+
+    async def callers(self, since: datetime) -> list[dict[str, Any]]:
+        """Who asked since then, most turns first (200 at most): turns, failures, tokens, cost, `last_at`, `asked_today`."""
+        ...
+
+    async def failures(
+        self, limit: int, before: int | None = None, code: str | None = None, provider: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The newest failed and interrupted turns, with errors and attempts whole; `before` is the `id` of the last one seen."""
+        ...
+
+    async def turn_details(self, conversation_id: str) -> dict[str, dict[str, Any]]:
+        """By turn id, what clients do not see of the turns of a conversation: times, attempts, the provider's own words."""
+        ...
+
+    async def outlines(self, conversation_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """By conversation id: its `opening` (the first question's beginning), `turns`, `failures` and `cost_usd`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What a finished turn gets: its place in PostgreSQL, or (`message_id` None) the promise of the journal."""

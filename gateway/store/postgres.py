@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from gateway.core.messages import KeptState, Message
 from gateway.core.turn import TurnRecord
-from gateway.store import claims, listing, reads, statistics
+from gateway.store import claims, listing, reads, reports, statistics
 from gateway.store.base import Claim, ConversationFilter, Page, Stored, StoredTurn, StoreUnavailable, Viewer
 from gateway.store.dsn import Dsn
 from gateway.store.failures import is_missing_schema
@@ -28,8 +28,8 @@ _OTHER_CONVERSATION: Final = uuid.UUID("0b0f0f5e-6a1c-5c57-9f0e-2f6f3c1c8a11")
 
 
 class PostgresStore:
-    """A `Store` and a `ClaimStore`. Connects when it is first asked something, prepares the schema then, and finds its way
-    back by itself when the database was away or was replaced. Belongs to one event loop; `close` it there.
+    """A `Store`, a `ClaimStore` and `Reports`. Connects when it is first asked something, prepares the schema then, and finds
+    its way back by itself when the database was away or was replaced. Belongs to one event loop; `close` it there.
 
     `on_charged` hears where each turn lies that its caller's daily limit was charged for."""
 
@@ -124,6 +124,28 @@ class PostgresStore:
     async def statistics(self, since: datetime) -> dict[str, Any]:
         """See `Store.statistics`."""
         return await self.run(lambda connection: statistics.statistics(connection, since))
+
+    async def timeline(self, since: datetime, step_s: int) -> list[dict[str, Any]]:
+        """See `Reports.timeline`."""
+        return await self.run(lambda connection: reports.timeline(connection, since, step_s))
+
+    async def callers(self, since: datetime) -> list[dict[str, Any]]:
+        """See `Reports.callers`."""
+        return await self.run(lambda connection: reports.callers(connection, since))
+
+    async def failures(
+        self, limit: int, before: int | None = None, code: str | None = None, provider: str | None = None
+    ) -> list[dict[str, Any]]:
+        """See `Reports.failures`."""
+        return await self.run(lambda connection: reports.failures(connection, limit, before, code, provider))
+
+    async def turn_details(self, conversation_id: str) -> dict[str, dict[str, Any]]:
+        """See `Reports.turn_details`."""
+        return await self.run(lambda connection: reports.turn_details(connection, conversation_id))
+
+    async def outlines(self, conversation_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """See `Reports.outlines`."""
+        return await self.run(lambda connection: reports.outlines(connection, conversation_ids))
 
     async def ping(self) -> None:
         """See `Store.ping`."""

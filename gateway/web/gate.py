@@ -47,6 +47,13 @@ class Gate:
             self._check_page(request, caller, authorization)
         return caller
 
+    def is_admin_token(self, token: str) -> bool:
+        """Whether somebody who wants to sign in to the dashboard knows the token."""
+        try:
+            return self._callers.identify(f"Bearer {token}") is ADMIN
+        except GatewayError:
+            return False
+
     def _has_session(self, request: web.Request, sessions: Sessions) -> bool:
         """A dashboard's cookie; what changes something must come from our own pages."""
         cookie = request.cookies.get(SESSION_COOKIE)

@@ -7,6 +7,7 @@ from aiohttp import web
 from gateway.access.addresses import ClientAddresses
 from gateway.access.daily import DailyLimits
 from gateway.access.rates import RateLimits
+from gateway.access.sessions import Sessions
 from gateway.access.signin import SignIn
 from gateway.access.users import Users
 from gateway.engine.following import Following
@@ -17,7 +18,7 @@ from gateway.engine.routing import Router
 from gateway.engine.runner import Engine
 from gateway.engine.sharing import Sharing
 from gateway.observe.metrics import Metrics
-from gateway.store.base import Health, Store
+from gateway.store.base import Health, Reports, Store
 from gateway.web.gate import Gate
 from gateway.web.intake import Intake
 
@@ -33,12 +34,13 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """Signing in, and what users have left of their day."""
+    """Signing in, what users have left of their day, and the operator's sessions (None without a token of theirs)."""
 
     sign_in: SignIn
     users: Users
     daily: DailyLimits
     addresses: ClientAddresses
+    sessions: Sessions | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Services:
     keys: Keys
     shared: Shared | None
     store: Store
+    reports: Reports
     health: Health
     router: Router
     intake: Intake
