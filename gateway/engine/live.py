@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from gateway.core.errors import GatewayError
 from gateway.core.fold import Fold
 from gateway.core.turn import TurnBegun, TurnEnded
-from gateway.wire.frames import PING, done_frame, start_frame, tape_frames
+from gateway.wire.frames import FRAME_END, PING, done_frame, done_head, start_frame, tape_frames
 
 STRETCH_LIMIT: Final = 32_768
+PIECE_BYTES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,17 @@ class Outcome:
     failed: bytes = b""
     error: GatewayError | None = None
 
-    def frame(self, turn_id: str) -> bytes:
-        """The terminal event."""
-        return self.failed if self.body is None else done_frame(turn_id, self.body)
+    def frames(self, turn_id: str) -> Iterator[bytes]:
+        """The terminal event; a long one in pieces, so that no reader holds a copy of it while its client is slow."""
+        if self.body is None:
+            yield self.failed
+        elif len(self.body) <= PIECE_BYTES:
+            yield done_frame(turn_id, self.body)
+        else:
+            yield done_head(turn_id)
+            for start in range(0, len(self.body), PIECE_BYTES):
+                yield self.body[start : start + PIECE_BYTES]
+            yield FRAME_END
 
 
 class LiveTurn:
@@ -117,33 +126,58 @@ class LiveTurn:
 
 
 class Reader:
-    """One reader of one turn, from `position` on (None: from the start event)."""
+    """One reader of one turn, from `position` on (None: from the start event).
 
-    __slots__ = ("_closed", "_finished", "_heard", "_heartbeat_s", "_pending", "_position", "_timer", "_turn")
+    `on_blocked` is called at each heartbeat at which the client has not yet taken what it got before the last one, with the
+    number of such heartbeats in a row.
+    """
 
-    def __init__(self, turn: LiveTurn, position: int | None, heartbeat_s: float) -> None:
+    __slots__ = (
+        "_blocked",
+        "_closed",
+        "_ending",
+        "_heard",
+        "_heartbeat_s",
+        "_on_blocked",
+        "_pending",
+        "_position",
+        "_served",
+        "_timer",
+        "_turn",
+    )
+
+    def __init__(
+        self, turn: LiveTurn, position: int | None, heartbeat_s: float, on_blocked: Callable[[int], None] | None = None
+    ) -> None:
+        loop = asyncio.get_running_loop()
         self._turn = turn
         self._position = -1 if position is None else position
         self._heartbeat_s = heartbeat_s
-        self._closed = self._finished = False
-        self._heard = 0.0
+        self._on_blocked = on_blocked
+        self._closed = self._served = False
+        self._blocked = 0
+        self._ending: Iterator[bytes] | None = None
+        self._heard = loop.time()
         self._pending: asyncio.Future[bool] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = loop.call_later(heartbeat_s, self._beat)
         turn.attach()
 
     async def next(self) -> bytes | None:
         """The next frames, a ping after `heartbeat_s` of silence, or None behind the terminal event."""
         turn = self._turn
+        self._served = True
         data = b""
         if self._position < 0:
             data, self._position = start_frame(turn.begun), 0
-        while not self._finished:
+        while not self._closed:
+            if self._ending is not None:
+                return next(self._ending, None)
             if self._position < turn.fold.tape.end:
                 frames, self._position = turn.frames_behind(self._position)
                 data += frames
             if turn.outcome is not None and self._position >= turn.fold.tape.end:
-                self._finished = True
-                data += turn.outcome.frame(turn.begun.turn_id)
+                self._ending = turn.outcome.frames(turn.begun.turn_id)
+                return data + next(self._ending)
             if data:
                 return data
             if not await self._wait():
@@ -154,18 +188,14 @@ class Reader:
         """Leave the turn; a `next` that is waiting returns None. Closing again does nothing."""
         if self._closed:
             return
-        self._closed = self._finished = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._closed = True
+        self._timer.cancel()
         if self._pending is not None and not self._pending.done():
             self._pending.set_result(True)
         self._turn.detach()
 
     async def _wait(self) -> bool:
-        loop = asyncio.get_running_loop()
-        self._heard = loop.time()
-        if self._timer is None:
-            self._timer = loop.call_later(self._heartbeat_s, self._beat)
+        self._heard = asyncio.get_running_loop().time()
         self._pending = pending = self._turn.wait()
         try:
             return await pending
@@ -184,3 +214,7 @@ class Reader:
             if self._pending is not None and not self._pending.done():
                 self._pending.set_result(False)
         self._timer = loop.call_at(due, self._beat)
+        self._blocked = 0 if self._served or self._pending is not None else self._blocked + 1
+        self._served = False
+        if self._blocked and self._on_blocked is not None:
+            self._on_blocked(self._blocked)

@@ -1,11 +1,20 @@
 """Sending a turn's events to one client."""
 
+import asyncio
+import logging
+from typing import Final
+
 from aiohttp import web
 
 from gateway.access.quota import limit_headers
 from gateway.engine.live import LiveTurn, Reader
 from gateway.web.edge import QUOTA, REQUEST_ID
 from gateway.web.services import SERVICES
+
+log = logging.getLogger(__name__)
+
+# A client that takes nothing for so many heartbeats is given up; it can come back for the rest.
+STUCK_BEATS: Final = 4
 
 _STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -20,7 +29,7 @@ async def serve_events(request: web.Request, turn: LiveTurn, position: int | Non
     The head is held until there is something to say, so that an early failure keeps its HTTP status.
     """
     services = request.app[SERVICES]
-    reader = Reader(turn, position, services.heartbeat_s)
+    reader = Reader(turn, position, services.heartbeat_s, _Patience(request.transport).blocked)
     try:
         if position is None:
             await turn.first_output(services.heartbeat_s)
@@ -43,6 +52,27 @@ async def serve_events(request: web.Request, turn: LiveTurn, position: int | Non
         return response
     finally:
         reader.close()
+
+
+class _Patience:
+    """Gives up a client whose connection takes no byte for `STUCK_BEATS` heartbeats; slow ones get what time they need."""
+
+    def __init__(self, transport: asyncio.Transport | None) -> None:
+        self._transport = transport
+        self._left = 0
+        self._since = 0
+
+    def blocked(self, beats: int) -> None:
+        """The same write has waited for `beats` heartbeats."""
+        if self._transport is None:
+            return
+        left = self._transport.get_write_buffer_size()
+        if beats == 1 or left < self._left:
+            self._since = beats
+        self._left = left
+        if left and beats - self._since >= STUCK_BEATS:
+            log.info("a client takes nothing: its connection is closed, its turn goes on")
+            self._transport.abort()
 
 
 def _raise_early_failure(turn: LiveTurn) -> None:

@@ -18,6 +18,7 @@ from gateway.core.turn import Thought, TurnBegun, TurnEnded, TurnError
 RETRY_MS: Final = 1000
 MAX_STRETCH: Final = 16_384
 PING: Final = b": ping\n\n"
+FRAME_END: Final = b"\n\n"
 END: Final = "end"
 
 
@@ -106,7 +107,12 @@ def _item_frame(turn_id: str, item: Item, end: int) -> bytes:
 
 def done_frame(turn_id: str, body: bytes) -> bytes:
     """The last event of a completed or stopped turn; `body` is what POST /chat answers."""
-    return b"retry: 0\nid: %b.end\nevent: done\ndata: %b\n\n" % (turn_id.encode(), body)
+    return done_head(turn_id) + body + FRAME_END
+
+
+def done_head(turn_id: str) -> bytes:
+    """What stands before the body in the last event; `FRAME_END` stands behind it."""
+    return b"retry: 0\nid: %b.end\nevent: done\ndata: " % turn_id.encode()
 
 
 def failed_frame(turn_id: str, problem: dict[str, Any]) -> bytes:

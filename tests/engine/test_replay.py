@@ -69,7 +69,7 @@ def test_a_stopped_turn_is_done_and_one_without_a_log_has_failed() -> None:
     assert (done.data["logged"], done.data["conversation_id"]) == ("spooled", "conv-2")
     outcome = not_logged(accepted, ERROR)
     assert outcome.ended is None
-    assert [event.name for event in received(outcome.frame(accepted.turn_id))] == ["failed"]
+    assert [event.name for event in received(b"".join(outcome.frames(accepted.turn_id)))] == ["failed"]
 
 
 def ended_turn(conversation: str, text: str) -> LiveTurn:
