@@ -64,7 +64,7 @@ async def test_a_turn_that_ended_badly_says_so_again(status: TurnStatus, error: 
 def test_a_stopped_turn_is_done_and_one_without_a_log_has_failed() -> None:
     accepted = begun()
     ended = TurnEnded("stopped", "openai", "m", folded([TextDelta("م")]).reply(), 2, abandoned=True)
-    (done,) = received(outcome_of(accepted, ended, None, "conv-2").frame(accepted.turn_id))
+    (done,) = received(b"".join(outcome_of(accepted, ended, None, "conv-2").frames(accepted.turn_id)))
     assert (done.name, done.data["status"], done.data["finish_reason"]) == ("done", "stopped", None)
     assert (done.data["logged"], done.data["conversation_id"]) == ("spooled", "conv-2")
     outcome = not_logged(accepted, ERROR)
