@@ -38,7 +38,8 @@ async def health(request: web.Request) -> web.Response:
     database = await _database(services)
     spooled, refused = services.health.spooled, services.health.refused
     providers = {name: found.state for name, found in services.router.health().items()}
-    healthy = database == "up" and not spooled and not refused and "down" not in providers.values()
+    redis = None if services.shared is None else "up" if services.shared.link.up else "down"
+    healthy = database == "up" and redis != "down" and not spooled and not refused and "down" not in providers.values()
     body: dict[str, object] = {
         "status": "healthy" if healthy else "degraded",
         "database": database,
@@ -48,6 +49,8 @@ async def health(request: web.Request) -> web.Response:
         "active_turns": services.engine.active,
         "version": services.version,
     }
+    if redis is not None:
+        body["redis"] = redis
     return json_response(body)
 
 

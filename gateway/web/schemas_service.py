@@ -39,6 +39,8 @@ class HealthReport(AnswerModel):
     """Turns that wait for the database."""
     refused_turns: Count
     """Turns that the database refuses for their data; they are kept."""
+    redis: Literal["up", "down"] | None = None
+    """Only where `REDIS_URL` is set. While it is down, running turns are found in their own process alone."""
     providers: dict[ProviderName, Literal["up", "down", "unconfigured"]]
     active_turns: Count
     version: str
