@@ -10,11 +10,12 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from gateway.core.jsontext import dumps_text
+from gateway.core.jsontext import dumps_text, loads
 
 _HERE: Final = Path(__file__).parent
 _CODE: Final = re.compile(r"`([^`]+)`")
 _ARABIC: Final = re.compile("[\u0600-\u06ff]")
+_QUOTED: Final = re.compile(r'("(?:[^"\\]|\\.)*")')
 _LIMITS: Final = {
     "minimum": "≥ {}",
     "maximum": "≤ {}",
@@ -39,7 +40,9 @@ def _templates() -> Environment:
     found = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    found.filters.update(prose=_prose, type=_type, limits=_limits, json=_json, curl=_curl, fields=_fields, bidi=_bidi)
+    found.filters.update(
+        prose=_prose, type=_type, limits=_limits, json=_json, curl=_curl, fields=_fields, bidi=_bidi, parsed=loads
+    )
     return found
 
 
@@ -125,11 +128,10 @@ def _json(value: Any, indent: int = 0) -> Markup:
 
 
 def _bidi(text: str) -> Markup:
-    """Lines of text, each Arabic stretch in its own isolation."""
-    pieces = re.split("([\u0600-\u06ff][^\\x21-\\x7e]*)", text)
+    """Text in which each quoted string with Arabic in it is isolated."""
     return Markup("").join(
-        Markup('<bdi lang="ar">{}</bdi>').format(piece) if odd else escape(piece)
-        for odd, piece in ((number % 2 == 1, piece) for number, piece in enumerate(pieces))
+        Markup('"<bdi lang="ar">{}</bdi>"').format(piece[1:-1]) if odd and _ARABIC.search(piece) else escape(piece)
+        for odd, piece in ((number % 2 == 1, piece) for number, piece in enumerate(_QUOTED.split(text)))
     )
 
 

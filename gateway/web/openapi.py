@@ -113,7 +113,7 @@ def _answer(answer: Answer, *, limited: bool) -> dict[str, Any]:
     names = ("X-Request-Id", *answer.headers, *(_RATE_HEADERS if limited else ()))
     found: dict[str, Any] = {"description": answer.description, "headers": _headers(names)}
     if answer.media == SSE:
-        content = {"schema": {"$ref": "#/components/schemas/StreamEvent"}, "example": _stream_text("start", "token", "done")}
+        content = {"schema": {"$ref": "#/components/schemas/StreamEvent"}, "example": _stream_text()}
         found["content"] = {SSE: content}
     elif answer.media is not None:
         kind = "object" if answer.media == JSON else "string"
@@ -181,12 +181,18 @@ def _event_id(name: str) -> str:
     return f"{examples.TURN_ID}.{places[name]}" if name in places else examples.EVENT_ID
 
 
-def _stream_text(*names: str) -> str:
-    retries = {"start": f"retry: {RETRY_MS}\n", "done": "retry: 0\n"}
-    return "".join(
-        f"{retries.get(name, '')}id: {_event_id(name)}\nevent: {name}\ndata: {dumps_text(examples.EVENTS[name])}\n\n"
-        for name in names
-    )
+def _stream_text() -> str:
+    """A short stream from its first event to its last."""
+    content, cut = examples.REPLY["content"], len(examples.EVENTS["token"]["text"])
+    frames = [f"retry: {RETRY_MS}\n" + _frame("start", "0", examples.EVENTS["start"])]
+    frames.append(_frame("token", str(cut), {"text": content[:cut]}))
+    frames.append(_frame("token", str(len(content)), {"text": content[cut:]}))
+    frames.append("retry: 0\n" + _frame("done", END, examples.REPLY))
+    return "".join(frames)
+
+
+def _frame(event: str, place: str, data: dict[str, Any]) -> str:
+    return f"id: {examples.TURN_ID}.{place}\nevent: {event}\ndata: {dumps_text(data)}\n\n"
 
 
 def _headers(names: Iterable[str]) -> dict[str, Any]:

@@ -4,8 +4,10 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+import httpx
 import pytest
 from aiohttp import web
+from httpx_sse import EventSource
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from gateway.core.errors import KINDS
@@ -15,8 +17,8 @@ from gateway.web import examples, schemas
 from gateway.web.chat_body import parse_chat
 from gateway.web.openapi import build_document
 from gateway.web.routes import add_routes
-from tests.running import Gateway
-from tests.web.shapes import EVENT_MODELS, check
+from tests.running import Gateway, Told
+from tests.web.shapes import EVENT_MODELS, check, check_stream
 
 NOT_DESCRIBED = ("/dashboard",)
 """Addresses of pages for people, not of the API."""
@@ -73,6 +75,14 @@ def test_examples_of_answers_are_what_the_models_say() -> None:
     check(schemas.Conversation, examples.CONVERSATION)
     for name, data in examples.EVENTS.items():
         check(EVENT_MODELS[name], data)
+
+
+def test_the_example_of_a_stream_is_one() -> None:
+    [content] = build_document()["paths"]["/chat/stream"]["post"]["responses"]["200"]["content"].values()
+    answer = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, text=content["example"])
+    told = Told(list(EventSource(answer).iter_sse()))
+    check_stream(told)
+    assert told.text() == told.last["content"] == examples.REPLY["content"]
 
 
 def test_every_reference_leads_somewhere() -> None:
