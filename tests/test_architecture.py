@@ -44,6 +44,7 @@ TASK_OWNERS = {
     "gateway/engine/sharing.py": "the feeding of other processes that follow turns of this one, ended by close()",
     "gateway/observe/metrics.py": "the sampling of this process, ended by close()",
     "gateway/store/postgres.py": "the migration that all connections wait for, awaited or ended by close()",
+    "gateway/store/pulse.py": "the question whether a silent database is back, ended by close()",
     "gateway/store/writer.py": "statements under way and the drain of the journal, awaited by close()",
     "gateway/supervisor.py": "watchers of the workers, ended when these have drained",
 }

@@ -11,6 +11,8 @@ import asyncpg
 from gateway.store.base import StoreUnavailable
 from gateway.store.dsn import Dsn
 from gateway.store.failures import DATABASE_ERRORS, is_refusal, is_transient, is_unknown_statement, translated
+from gateway.store.pulse import Pulse
+from gateway.store.queries import QUERIES
 
 T = TypeVar("T")
 Connection = Any  # asyncpg.Connection, which has no types
@@ -56,16 +58,21 @@ class Pool:
         self._slots = asyncio.Semaphore(size)
         self._idle: list[_Link] = []
         self._closed = False
+        self.pulse = Pulse(self._ask, timeout_s)
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do `work` on a connection, within `timeout_s` seconds, waiting for the connection included.
+        """Do `work` on a connection, within `timeout_s` seconds, waiting for the connection included; while the database gives
+        no sign of life, fail at once.
 
         `work` must be one that may run twice: it is repeated when the connection proves dead, has lost a race, or does not
         know its prepared statements. Raises `StoreUnavailable` and `StoreRefused`.
         """
+        self.pulse.check()
         try:
-            async with asyncio.timeout(self._timeout_s), self._slots:
-                return await self._tried(work)
+            async with asyncio.timeout(self._timeout_s) as deadline:
+                with self.pulse.waiting(deadline):
+                    async with self._slots:
+                        return await self._tried(work)
         except Exception as error:
             failure = translated(error)
             if failure is error:
@@ -75,6 +82,7 @@ class Pool:
     async def close(self) -> None:
         """Close the idle connections, bounded; those at work are closed when their work ends."""
         self._closed = True
+        await self.pulse.close()
         idle, self._idle = self._idle, []
         await asyncio.gather(*(link.connection.close(timeout=_CLOSE_S) for link in idle), return_exceptions=True)
 
@@ -95,9 +103,11 @@ class Pool:
         try:
             result = await work(link.connection)
             usable = True
+            self.pulse.heard()
             return result
         except asyncpg.PostgresError as error:
             usable = is_refusal(error)
+            self.pulse.heard()
             raise
         finally:
             self._give_back(link, usable=usable)
@@ -126,3 +136,12 @@ class Pool:
         idle, self._idle = self._idle, []
         for link in idle:
             link.connection.terminate()
+
+    async def _ask(self, seconds: float) -> None:
+        """Ask something trivial on a fresh connection: the others may all be waiting. See `Pulse`."""
+        async with asyncio.timeout(seconds):
+            connection = await connect(self._dsn, seconds, statement_cache=False)
+            try:
+                await connection.fetchval(QUERIES["ping"])
+            finally:
+                connection.terminate()

@@ -16,6 +16,7 @@ from gateway.store.dsn import Dsn
 from gateway.store.failures import is_missing_schema
 from gateway.store.migrate import MigrationError, migrate
 from gateway.store.pool import Connection, Pool, transaction
+from gateway.store.pulse import Pulse
 from gateway.store.queries import QUERIES
 from gateway.store.rows import Row, owed_counts, put_arguments
 
@@ -179,7 +180,7 @@ class PostgresStore:
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Do `work` on a connection, in bounded time; it may be repeated. Raises `StoreUnavailable` and `StoreRefused`."""
         if not self._migrated:
-            await self._prepared()
+            await self._prepared(self._pool.pulse)
         try:
             return await self._pool.run(work)
         except StoreUnavailable as error:
@@ -187,12 +188,16 @@ class PostgresStore:
                 self._migrated = False
             raise
 
-    async def _prepared(self) -> None:
+    async def _prepared(self, pulse: Pulse) -> None:
         """Wait for the schema no longer than for any other answer of the database."""
+        pulse.check()
         task = self._migrating()
-        await asyncio.wait({task}, timeout=self._timeout_s)
-        if not task.done():
-            raise StoreUnavailable("the schema is still being prepared")
+        try:
+            async with asyncio.timeout(self._timeout_s) as deadline:
+                with pulse.waiting(deadline):
+                    await asyncio.wait({task})
+        except TimeoutError:
+            raise StoreUnavailable("the schema is still being prepared") from None
         try:
             task.result()
         except MigrationError as error:
