@@ -2,6 +2,7 @@
 """Starts the gateway: settings from the environment and `.env`, a few flags, one line when it is ready."""
 
 import argparse
+import logging
 import os
 import socket
 import sys
@@ -9,56 +10,87 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import uvloop
-from gateway.store.embedded import EmbeddedError, EmbeddedPostgres
 
 from gateway import __version__
 from gateway.observe import logs
 from gateway.serve import address, listen, serve
 from gateway.settings import Settings, SettingsError, load
+from gateway.signals import Signals
+from gateway.store.dsn import parse_dsn
+from gateway.store.embedded import EmbeddedError, EmbeddedPostgres
 from gateway.store.folder import FolderInUse, lock_folder
+from gateway.store.journal_disk import JournalBroken
+from gateway.store.migrate import MigrationError
 from gateway.supervisor import Supervisor, WorkerFailed
+
+_FORESEEN = (SettingsError, EmbeddedError, FolderInUse, JournalBroken, MigrationError, WorkerFailed, OSError)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the server; the exit status is 0 after a clean end, 2 when it could not start."""
+    """Run the server; the exit status is 0 after a clean end, 2 when it could not start, 1 when it broke or was made to end."""
     flags = _flags().parse_args(arguments)
     given = {name: getattr(flags, name.lower()) for name in ("HOST", "PORT", "DATA_DIR")}
+    signals = Signals()
+    signals.hold()
     try:
         settings = load({**os.environ, **{name: value for name, value in given.items() if value is not None}})
         logs.set_up(settings.log_level, settings.log_format, settings.secrets)
         if flags.worker is None:
-            _run(settings)
+            _run(settings, signals)
         else:
-            _work(settings, flags.worker, socket.socket(fileno=flags.socket), _tell(flags.ready))
-    except (SettingsError, EmbeddedError, FolderInUse, WorkerFailed, OSError) as error:
-        print(f"gateway: cannot start: {error}", file=sys.stderr)
+            _work(settings, flags.worker, socket.socket(fileno=flags.socket), _tell(flags.ready), signals)
+    except _FORESEEN as error:
+        if signals.stopping:
+            return 0
+        print(f"gateway: cannot start: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except Exception:
+        logging.getLogger("gateway").critical("the server failed by an error nobody foresaw", exc_info=True)
+        return 1
     return 0
 
 
-def _run(settings: Settings) -> None:
+def _run(settings: Settings, signals: Signals) -> None:
     with ExitStack() as stack:
         listener = stack.enter_context(listen(settings))
         stack.enter_context(lock_folder(settings.data_dir))
-        if settings.database_url is not None:
-            database_url = settings.database_url.get_secret_value()
-        else:
-            database = EmbeddedPostgres(settings.data_dir)
-            stack.callback(database.stop)
-            database_url = database.start()
+        database_url = _database_url(settings) or _own_database(settings, signals, stack)
+        # Between the event loop's end and the database's, too.
+        stack.callback(signals.hold)
 
         def ready() -> None:
             print(f"Gateway ready at {address(listener)}", file=sys.stderr, flush=True)
 
         if settings.web_concurrency == 1:
-            uvloop.run(serve(settings, database_url, listener, "0", ready))
+            uvloop.run(serve(settings, database_url, listener, "0", ready, signals))
         else:
-            uvloop.run(Supervisor(settings, database_url, listener).run(ready))
+            uvloop.run(Supervisor(settings, database_url, listener).run(ready, signals))
 
 
-def _work(settings: Settings, worker: str, listener: socket.socket, ready: Callable[[], None]) -> None:
-    assert settings.database_url is not None, "the parent process always names the database"
-    uvloop.run(serve(settings, settings.database_url.get_secret_value(), listener, worker, ready))
+def _work(settings: Settings, worker: str, listener: socket.socket, ready: Callable[[], None], signals: Signals) -> None:
+    database_url = _database_url(settings)
+    assert database_url is not None, "the parent process always names the database"
+    uvloop.run(serve(settings, database_url, listener, worker, ready, signals))
+
+
+def _database_url(settings: Settings) -> str | None:
+    if settings.database_url is None:
+        return None
+    url = settings.database_url.get_secret_value()
+    try:
+        parse_dsn(url)
+    except ValueError as error:
+        raise SettingsError(f"DATABASE_URL: {error}") from None
+    return url
+
+
+def _own_database(settings: Settings, signals: Signals, stack: ExitStack) -> str:
+    """Start the embedded PostgreSQL; it is stopped, whatever happens."""
+    database = EmbeddedPostgres(settings.data_dir)
+    stack.callback(database.stop)
+    signals.on_stop = database.give_up
+    signals.last_words = database.abandon
+    return database.start()
 
 
 def _tell(descriptor: int) -> Callable[[], None]:

@@ -3,8 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
-import signal
 import socket
 from collections.abc import Callable
 
@@ -12,6 +10,7 @@ from aiohttp import web
 
 from gateway.app import build
 from gateway.settings import Settings
+from gateway.signals import Signals
 from gateway.web.connections import BACKLOG, Door, most_connections
 from gateway.web.services import SERVICES
 
@@ -35,17 +34,20 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def serve(settings: Settings, database_url: str, listener: socket.socket, worker: str, ready: Callable[[], None]) -> None:
-    """Serve on `listener` until SIGTERM or SIGINT; a second signal ends the process at once (the journal has everything).
+async def serve(
+    settings: Settings, database_url: str, listener: socket.socket, worker: str, ready: Callable[[], None], signals: Signals
+) -> None:
+    """Serve on `listener` until a signal; a second one ends the process at once (the journal has everything).
 
     `worker` names this process among those that share a DATA_DIR; `ready` is called when connections are accepted.
     """
+    stop = signals.watch()
     app = build(settings, database_url, worker)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_LAST_WORDS_S)
-    await runner.setup()
     try:
+        if not await _set_up(runner, stop, signals):
+            return
         await Door(runner, listener, most_connections()).start()
-        stop = _on_signal()
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -58,14 +60,22 @@ async def serve(settings: Settings, database_url: str, listener: socket.socket, 
         await runner.cleanup()
 
 
-def _on_signal() -> asyncio.Event:
-    stop = asyncio.Event()
+async def _set_up(runner: web.AppRunner, stop: asyncio.Event, signals: Signals) -> bool:
+    """Open everything; False when a signal came meanwhile, and nothing is left open."""
+    if stop.is_set():
+        return False
+    try:
+        async with asyncio.timeout(None) as patience:
 
-    def signalled() -> None:
-        if stop.is_set():
-            os._exit(1)
-        stop.set()
+            def give_up() -> None:
+                stop.set()
+                patience.reschedule(0)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, signalled)
-    return stop
+            signals.on_stop = give_up
+            await runner.setup()
+    except TimeoutError:
+        if not patience.expired():
+            raise
+    finally:
+        signals.on_stop = stop.set
+    return not stop.is_set()

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.settings import Settings
+from gateway.signals import Signals
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,14 @@ class Supervisor:
         self._stopping = False
         self._replacing = asyncio.Lock()
 
-    async def run(self, ready: Callable[[], None]) -> None:
+    async def run(self, ready: Callable[[], None], signals: Signals) -> None:
         """Returns when every worker has drained. Raises `WorkerFailed` when the first ones cannot start."""
         self._listener.set_inheritable(True)
-        stop = self._on_signals()
+        stop = self._on_signals(signals)
         try:
             for slot in range(self._count):
+                if stop.is_set():
+                    return
                 self._watch(slot, await self._start(slot))
             ready()
             await stop.wait()
@@ -123,22 +126,16 @@ class Supervisor:
             if process.returncode is None:
                 process.send_signal(number)
 
-    def _on_signals(self) -> asyncio.Event:
-        stop = asyncio.Event()
+    def _on_signals(self, signals: Signals) -> asyncio.Event:
+        stop = signals.watch()
+        # Twice SIGTERM ends a worker at once; its journal has everything.
+        signals.on_again = lambda: self._signal_all(signal.SIGTERM)
         loop = asyncio.get_running_loop()
-
-        def signalled() -> None:
-            if stop.is_set():
-                # Twice SIGTERM ends a worker at once; its journal has everything.
-                self._signal_all(signal.SIGTERM)
-            stop.set()
 
         def replace() -> None:
             task = loop.create_task(self.replace_all())
             self._watchers.add(task)
             task.add_done_callback(self._watchers.discard)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, signalled)
         loop.add_signal_handler(signal.SIGHUP, replace)
         return stop
