@@ -1,0 +1,123 @@
+"""What clients saw against what the log holds, turn for turn and text for text."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from tests.faults.crowd import Asked
+from tests.faults.database import rows
+
+PATIENCE_S = 120.0
+
+
+@dataclass(slots=True)
+class Logged:
+    """A turn as it lies in the log."""
+
+    turn_id: str
+    conversation_id: str
+    status: str
+    questions: list[str] = field(default_factory=list)
+    replies: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Comparison:
+    """`wrong` says in words what is lost, doubled or different."""
+
+    ends: Counter[str] = field(default_factory=Counter)
+    logged: Counter[str] = field(default_factory=Counter)
+    spooled: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+async def settled(url: str) -> dict[str, Any]:
+    """Wait until a gateway has no turn running or waiting for the database; its /health then."""
+    async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
+        while True:
+            async with session.get(f"{url}/health") as answer:
+                body: dict[str, Any] = await answer.json()
+            if not (body["active_turns"] or body["spooled_turns"]) and body["database"] == "up":
+                return body
+            await asyncio.sleep(0.1)
+
+
+async def read_log(database_url: str) -> dict[str, Logged]:
+    """Every turn in the log."""
+    found = await rows(
+        database_url,
+        "SELECT turn_id::text, conversation_id, role, content, status, error::text FROM messages ORDER BY id",
+    )
+    turns: dict[str, Logged] = {}
+    for row in found:
+        turn = turns.setdefault(row["turn_id"], Logged(row["turn_id"], row["conversation_id"], row["status"]))
+        (turn.questions if row["role"] == "user" else turn.replies).append(row["content"])
+        turn.error = turn.error or row["error"]
+    return turns
+
+
+async def compared(database_url: str, asked: Sequence[Asked]) -> Comparison:
+    """Compare a settled log with what all of its clients saw."""
+    return compare(asked, await read_log(database_url))
+
+
+def compare(asked: Sequence[Asked], log: dict[str, Logged]) -> Comparison:
+    """Every question has its own text, so that a turn that was logged twice shows, under whatever id."""
+    by_question: dict[str, list[Logged]] = {}
+    for turn in log.values():
+        for question in turn.questions:
+            by_question.setdefault(question, []).append(turn)
+    found = Comparison(Counter(str(one.end) for one in asked), Counter(turn.status for turn in log.values()))
+    found.spooled = sum(one.body.get("logged") == "spooled" for one in asked)
+    for one in asked:
+        found.wrong += [f"{one.conversation_id} ({one.end}): {what}" for what in _wrong(one, by_question.get(one.question, []))]
+    known = {one.question for one in asked}
+    found.wrong += [f"nobody asked {question}" for question in by_question.keys() - known]
+    found.wrong += [f"{turn.turn_id} has no question" for turn in log.values() if not turn.questions]
+    return found
+
+
+def _wrong(asked: Asked, turns: Sequence[Logged]) -> Iterator[str]:
+    if len(turns) > 1:
+        yield f"doubled, {len(turns)} times in the log"
+        return
+    if not turns:
+        if asked.turn_id is not None or asked.end in ("done", "failed"):
+            yield "lost"
+        return
+    turn = turns[0]
+    if (len(turn.questions), len(turn.replies)) != (1, 1):
+        yield f"has {len(turn.questions)} questions and {len(turn.replies)} replies"
+        return
+    yield from _differences(asked, turn, turn.replies[0])
+
+
+def _differences(asked: Asked, turn: Logged, reply: str) -> Iterator[str]:
+    if turn.conversation_id != asked.conversation_id:
+        yield f"is in another conversation, {turn.conversation_id}"
+    if asked.turn_id not in (None, turn.turn_id):
+        yield f"is another turn than {asked.turn_id}"
+    if not asked.answer.startswith(reply):
+        yield f"the log has something else: {reply!r}"
+    if turn.status == "completed" and reply != asked.answer:
+        yield "the log has it completed and not whole"
+    if turn.status not in ("completed", "stopped", "interrupted", "failed"):
+        yield f"has the status {turn.status}"
+    if asked.end == "done":
+        if (asked.body["content"], asked.body["status"]) != (reply, turn.status):
+            yield f"the client saw {asked.body['content']!r}, {asked.body['status']}; the log has {reply!r}, {turn.status}"
+        if asked.streamed and asked.text() != asked.body["content"]:
+            yield "its pieces are not its text"
+    elif asked.end == "failed" and (turn.status not in ("failed", "interrupted") or not reply.startswith(asked.text())):
+        yield f"the client was told {asked.code} after {asked.text()!r}; the log has {reply!r}, {turn.status}"
+
+
+def texts(wrong: Iterable[str], most: int = 10) -> str:
+    """The first of what is wrong, for a failure's message."""
+    told = list(wrong)
+    return "\n".join([f"{len(told)} wrong:", *told[:most]])
