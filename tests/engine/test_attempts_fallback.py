@@ -97,10 +97,20 @@ async def test_one_that_always_fails_is_left_to_its_probes() -> None:
     assert turns.router.health()["groq"].state == "up"
 
 
-async def test_a_probe_brings_it_back() -> None:
+@pytest.mark.parametrize("stream", [True, False])
+async def test_one_that_mostly_answers_stays(stream: bool) -> None:
+    upstream = Pretended(openai=[*[answers(), answers(), fails()] * 10, answers()], groq=answers())
+    turns = Turns(upstream, fallback=["groq"], policy=ONCE, breaker=BreakerPolicy(minimum=3, rate=0.5, open_s=1000.0))
+    for _ in range(30):
+        await turns.ask(stream=stream)
+    assert [call.provider for call in upstream.calls].count("openai") == 30
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_probe_brings_it_back(stream: bool) -> None:
     upstream = Pretended(openai=[fails(), fails(), answers()], groq=answers())
     turns = Turns(upstream, fallback=["groq"], policy=ONCE, breaker=BreakerPolicy(minimum=2, open_s=0.0))
-    results = [await turns.ask() for _ in range(5)]
+    results = [await turns.ask(stream=stream) for _ in range(5)]
     assert [result.trail.provider for result in results] == ["groq", "groq", "openai", "openai", "openai"]
     assert turns.router.health()["openai"].state == "up"
 

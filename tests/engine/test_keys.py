@@ -269,7 +269,7 @@ def test_a_limit_that_is_over_waits_for_no_probe(clock: Clock) -> None:
     failed(keys, error("rate_limited", retry_after=3))
     assert keys.take(MODEL, last_resort=True) is not None
     clock.pass_(3)
-    assert keys.take(MODEL) is not None
+    assert [taken(keys).probing for _ in range(2)] == [False, False]
     assert keys.wait(MODEL) is None
 
 
