@@ -19,6 +19,7 @@ IMPORTS: dict[str, frozenset[str]] = {
     "access": frozenset({"core", "store.base"}),
     "observe": frozenset({"core", "store.base"}),
     "web": frozenset({"core", "wire", "engine", "access", "store.base", "observe"}),
+    "pages": frozenset({"core", "engine", "access", "store.base", "web"}),
 }
 """What of the gateway each room may import, besides itself and the gateway's version."""
 
@@ -80,7 +81,7 @@ def within(module: str, allowed: str) -> bool:
 
 
 def room_of(path: Path) -> str:
-    return path.parent.name
+    return path.relative_to(ROOT / "gateway").parts[0]
 
 
 # Modules outside the rooms put them together, or are read by what does.
