@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,37 +49,47 @@ class LiveTurn:
         self._on_alone = on_alone
         self._loop = asyncio.get_running_loop()
         self._waiting: set[asyncio.Future[bool]] = set()
-        self._first: asyncio.Future[None] = self._loop.create_future()
-        self._ended: asyncio.Future[Outcome] = self._loop.create_future()
+        self._for_first: list[asyncio.Future[None]] = []
+        self._for_end: list[asyncio.Future[None]] = []
+        self._calls_at_end: list[Callable[[Outcome], None]] = []
         self._shared: tuple[int, bytes, int] = (-1, b"", -1)
 
     def publish(self) -> None:
         """Wake the readers: the tape has grown."""
-        if not self._first.done() and self.fold.has_output:
+        if self.first_output_ms is None and self.fold.has_output:
             self.first_output_ms = time.time_ns() // 1_000_000
-            self._first.set_result(None)
+            _resolve(self._for_first)
         self._wake()
 
     def end(self, outcome: Outcome) -> None:
         """Give every reader the terminal event; called once."""
-        self._ended.set_result(outcome)
+        if self.outcome is not None:
+            raise asyncio.InvalidStateError("a turn ends once")
         self.outcome = outcome
-        if not self._first.done():
-            self._first.set_result(None)
+        _resolve(self._for_first)
+        _resolve(self._for_end)
+        for call in self._calls_at_end:
+            self._loop.call_soon(call, outcome)
         self._wake()
 
     async def first_output(self, timeout_s: float) -> None:
         """Return when there is something to send, or after `timeout_s`."""
-        if not self._first.done():
-            await asyncio.wait((self._first,), timeout=timeout_s)
+        if self.outcome is None and self.first_output_ms is None:
+            await self._until(self._for_first, timeout_s)
 
     async def ended(self) -> Outcome:
         """Wait for the end; cancelling the waiter leaves the turn alone."""
-        return await asyncio.shield(self._ended)
+        if self.outcome is None:
+            await self._until(self._for_end)
+        assert self.outcome is not None
+        return self.outcome
 
     def when_ended(self, call: Callable[[Outcome], None]) -> None:
         """Call back once the turn has ended."""
-        self._ended.add_done_callback(lambda ended: call(ended.result()))
+        if self.outcome is None:
+            self._calls_at_end.append(call)
+        else:
+            self._loop.call_soon(call, self.outcome)
 
     def attach(self) -> None:
         """Count a reader in."""
@@ -117,12 +127,29 @@ class LiveTurn:
         finally:
             self.unwait(future)
 
+    async def _until(self, waiting: list[asyncio.Future[None]], timeout_s: float | None = None) -> None:
+        future = self._loop.create_future()
+        waiting.append(future)
+        timer = None if timeout_s is None else self._loop.call_later(timeout_s, _resolve, (future,))
+        try:
+            await future
+        finally:
+            waiting.remove(future)
+            if timer is not None:
+                timer.cancel()
+
     def _wake(self) -> None:
         if self._waiting:
             waiting, self._waiting = self._waiting, set()
             for future in waiting:
                 if not future.done():
                     future.set_result(True)
+
+
+def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
 
 
 class Reader:

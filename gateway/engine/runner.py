@@ -3,10 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from gateway.core.errors import GatewayError
 from gateway.core.events import Event, Failed, Finished
@@ -22,27 +21,12 @@ from gateway.engine.records import INTERRUPTED, NOT_KEPT, NOT_LOGGED, begun_of, 
 from gateway.engine.records import NewTurn as NewTurn
 from gateway.engine.replay import not_logged, outcome_of
 from gateway.engine.trail import Price, Trail
+from gateway.engine.watcher import Watcher, tell
 from gateway.store.base import JournalFull, Receipt, TurnLog
 
 log = logging.getLogger(__name__)
 
 PROGRESS_S: Final = 1.0
-
-
-class Watcher(Protocol):
-    """Hears of every turn of this process; called on the event loop, so it must be quick."""
-
-    def begun(self, turn: LiveTurn) -> None:
-        """A turn was accepted."""
-        ...
-
-    def grown(self, turn: LiveTurn) -> None:
-        """Its tape has grown."""
-        ...
-
-    def ended(self, turn: LiveTurn, record: TurnRecord, receipt: Receipt) -> None:
-        """It ended and is logged."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +43,8 @@ class Limits:
 class _Run:
     """A running turn.
 
-    `ending` is set once somebody asked for its end, `generating` while its task may be cancelled; `unsaved` is the timer that
-    tells the log of what has come since it was last told.
+    `ending` is set once somebody asked for its end, `late` once its time is up, `generating` while its task may be cancelled;
+    `unsaved` is the timer that tells the log of what has come since it was last told.
     """
 
     turn: LiveTurn
@@ -68,6 +52,7 @@ class _Run:
     trail: Trail
     task: asyncio.Task[None] | None = None
     ending: TurnStatus | None = None
+    late: bool = False
     abandoned: bool = False
     generating: bool = False
     forgotten: bool = False
@@ -150,7 +135,7 @@ class Engine:
         if run is None or run.task is None or run.ending is not None or turn.fold.terminal is not None:
             return False
         run.ending, run.abandoned = status, abandoned
-        if run.generating:
+        if run.generating and not run.late:
             run.task.cancel()
         return True
 
@@ -183,7 +168,7 @@ class Engine:
         except JournalFull:
             self._break_off(run, NOT_KEPT)
             return
-        self._tell(lambda watcher: watcher.begun(run.turn))
+        tell(self.watchers, lambda watcher: watcher.begun(run.turn))
         status = run.ending or await self._generate(run)
         ended = self._ended(run, status)
         receipt = await self._log.put(TurnRecord(run.turn.begun, ended))
@@ -197,27 +182,33 @@ class Engine:
     async def _generate(self, run: _Run) -> TurnStatus:
         turn, fold = run.turn, run.turn.fold
         run.generating = True
+        # A timer of our own: `asyncio.timeout` costs ten times as much, a hundredth of a turn.
+        deadline = asyncio.get_running_loop().call_later(self._limits.turn_timeout_s, self._too_late, run)
         try:
-            async with asyncio.timeout(self._limits.turn_timeout_s):
-                await self._consume(run)
-        except TimeoutError:
-            fold.add(Failed(GatewayError("provider_timeout", "The reply took longer than the server allows.")))
+            await self._consume(run)
         except GatewayError as error:
             fold.add(Failed(error))
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if run.ending is None or task is None:
+            if run.task is None or not (run.late or run.ending):
                 raise
-            task.uncancel()
-            return run.ending
+            run.task.uncancel()
+            if run.ending:
+                return run.ending
+            fold.add(Failed(GatewayError("provider_timeout", "The reply took longer than the server allows.")))
         except Exception:
             log.exception("a turn broke", extra={"turn_id": turn.begun.turn_id})
             fold.add(Failed(GatewayError("internal_error", "The server made a mistake; please try again.")))
         finally:
             run.generating = False
+            deadline.cancel()
             if run.unsaved is not None:
                 run.unsaved.cancel()
         return "completed" if isinstance(fold.terminal, Finished) else "failed"
+
+    def _too_late(self, run: _Run) -> None:
+        if run.task is not None and run.ending is None:
+            run.late = True
+            run.task.cancel()
 
     async def _consume(self, run: _Run) -> None:
         new = run.new
@@ -235,9 +226,8 @@ class Engine:
             fold.add(event)
         if fold.tape.end != before:
             run.turn.publish()
-            if self.watchers:
-                self._tell(lambda watcher: watcher.grown(run.turn))
-            if run.unsaved is None:
+            tell(self.watchers, lambda watcher: watcher.grown(run.turn))
+            if run.unsaved is None and fold.terminal is None:
                 run.unsaved = asyncio.get_running_loop().call_later(PROGRESS_S, self._save, run)
         if fold.size > self._limits.max_reply_bytes and fold.terminal is None:
             raise GatewayError("provider_error", "The reply was longer than the server allows.", retryable=False)
@@ -279,15 +269,7 @@ class Engine:
                 self._recent.remember(receipt.conversation_id, turn.begun.caller, reply.tool_calls, state)
         turn.end(outcome_of(turn.begun, ended, receipt.message_id, receipt.conversation_id))
         record = TurnRecord(turn.begun, ended)
-        self._tell(lambda watcher: watcher.ended(turn, record, receipt))
-
-    def _tell(self, what: Callable[[Watcher], None]) -> None:
-        for watcher in self.watchers:
-            try:
-                what(watcher)
-            except Exception:
-                # Whoever looks on must not break what is looked at.
-                log.exception("a watcher of turns failed")
+        tell(self.watchers, lambda watcher: watcher.ended(turn, record, receipt))
 
     def _over(self, run: _Run) -> None:
         begun = run.turn.begun

@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
@@ -68,10 +68,13 @@ class Upstream:
 
     async def whole(self, provider: Provider, request: UpstreamRequest, heard: Heard = _ignored) -> list[Event]:
         """Ask for a whole reply; the last event is terminal. `heard` gets the head of a good reply."""
-        with _as_upstream_errors():
-            async with self._post(provider, request) as response:
+        try:
+            response = await self._post(provider, request)
+            async with response:
                 heard(response.headers)
                 return provider.decode_reply(await self._body(response))
+        except (aiohttp.ClientError, OSError) as error:
+            raise _as_upstream_error(error) from error
 
     async def stream(
         self, provider: Provider, request: UpstreamRequest, heard: Heard = _ignored
@@ -80,8 +83,8 @@ class Upstream:
 
         The consumer must not wait for anything else between two batches: silence is measured in its task.
         """
-        with _as_upstream_errors():
-            async with SilenceTimeout(self._timeouts.first_token_s) as guard, self._post(provider, request) as response:
+        try:
+            async with SilenceTimeout(self._timeouts.first_token_s) as guard, await self._post(provider, request) as response:
                 heard(response.headers)
                 if response.content_type in _NO_STREAM:
                     yield provider.decode_reply(await self._body(response))
@@ -102,18 +105,25 @@ class Upstream:
                             return
                 rest = _decode(decoder, frames.finish())
                 yield rest if rest and isinstance(rest[-1], _TERMINAL) else rest + decoder.end(frames.stray)
+        except (aiohttp.ClientError, OSError) as error:
+            raise _as_upstream_error(error) from error
 
-    @asynccontextmanager
-    async def _post(self, provider: Provider, request: UpstreamRequest) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _post(self, provider: Provider, request: UpstreamRequest) -> aiohttp.ClientResponse:
         body = BytesIO(request.body) if len(request.body) > _WRITTEN_AT_ONCE else request.body
-        async with self._session.post(request.url, data=body, headers=request.headers, allow_redirects=False) as response:
-            if response.status != 200:
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                raise provider.decode_error(response.status, headers, await _error_body(response))
-            yield response
+        response = await self._session.post(request.url, data=body, headers=request.headers, allow_redirects=False)
+        if response.status == 200:
+            return response
+        async with response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            raise provider.decode_error(response.status, headers, await _error_body(response))
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        body = bytearray()
+        whole = await response.content.readany()
+        self._check(len(whole))
+        if response.content.at_eof():
+            # It came in one piece, as most do.
+            return whole
+        body = bytearray(whole)
         async for chunk in response.content.iter_any():
             body += chunk
             self._check(len(body))
@@ -179,18 +189,14 @@ def _decode(decoder: Decoder, frames: list[Frame]) -> list[Event]:
     return events
 
 
-@contextmanager
-def _as_upstream_errors() -> Iterator[None]:
-    try:
-        yield
-    except aiohttp.ConnectionTimeoutError as error:
-        raise UpstreamError("provider_timeout", "The provider could not be reached in time.", kind="connect") from error
-    except aiohttp.ClientConnectorError as error:
-        raise UpstreamError("provider_error", "The provider could not be reached.", kind="connect") from error
-    except TimeoutError as error:
-        raise UpstreamError("provider_timeout", "The provider did not answer in time.", kind="timeout") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise _broken("The connection to the provider broke.") from error
+def _as_upstream_error(error: aiohttp.ClientError | OSError) -> UpstreamError:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return UpstreamError("provider_timeout", "The provider could not be reached in time.", kind="connect")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return UpstreamError("provider_error", "The provider could not be reached.", kind="connect")
+    if isinstance(error, TimeoutError):
+        return UpstreamError("provider_timeout", "The provider did not answer in time.", kind="timeout")
+    return _broken("The connection to the provider broke.")
 
 
 def _broken(detail: str) -> UpstreamError:
