@@ -19,7 +19,6 @@ IMPORTS: dict[str, frozenset[str]] = {
     "access": frozenset({"core", "store.base"}),
     "observe": frozenset({"core", "store.base"}),
     "web": frozenset({"core", "wire", "engine", "access", "store.base", "observe"}),
-    "pages": frozenset({"core", "engine", "access", "store.base", "web"}),
 }
 """What of the gateway each room may import, besides itself and the gateway's version."""
 
