@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -46,14 +46,15 @@ class Asked:
         return str(self.body.get("code", ""))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Manner:
-    """How questions are asked: `rate` a second, every second one as a stream; replies of `words` words, `gap_ms` between
-    two; one in `shared` in a conversation that it has in common with others (0: none)."""
+    """How questions are asked: `rate` a second, every second one as a stream; replies of `words` words, with one of the
+    `gaps_ms` between two, after at most `think_ms`; one in `shared` in a conversation that it has in common with others."""
 
     rate: float = 50.0
     words: int = 30
-    gap_ms: float = 4.0
+    gaps_ms: tuple[float, ...] = (4.0,)
+    think_ms: int = 0
     shared: int = 4
 
 
@@ -82,9 +83,9 @@ class Crowd:
         number = len(self.asked)
         manner = self.manner
         answer = " ".join(f"كلمة{number}ـ{place}" for place in range(manner.words))
-        question = f'ما معنى «سؤال{self._run}ـ{number}»؟ [[sim: gap_ms={manner.gap_ms} reply="{answer}"]]'
-        own = f"conv-{self._run}-{number}"
-        conversation_id = f"conv-{self._run}-s{number // 40}" if manner.shared and number % manner.shared == 0 else own
+        pace = f"gap_ms={self._chance.choice(manner.gaps_ms)} ttft_ms={self._chance.randint(0, manner.think_ms)}"
+        question = f'ما معنى «سؤال{self._run}ـ{number}»؟ [[sim: {pace} reply="{answer}"]]'
+        conversation_id = f"conv-{self._run}-{f's{number // 40}' if number % manner.shared == 0 else number}"
         asked = Asked(question, answer, conversation_id, number % 2 == 1 if streamed is None else streamed)
         self.asked.append(asked)
         return asked
@@ -107,22 +108,13 @@ class Crowd:
             asked.ended = time.monotonic()
         return asked
 
-    async def ask_for(self, seconds: float) -> None:
-        """Ask at the manner's rate for so long, whatever becomes of the answers, and wait for all of them."""
+    async def ask_during(self, deed: Coroutine[Any, Any, None]) -> None:
+        """Ask at the manner's rate until a deed is done, and wait for the last answers, good or bad."""
         async with asyncio.TaskGroup() as group:
-            await self.ask_until(group, asyncio.sleep(seconds))
-
-    async def ask_until(self, group: asyncio.TaskGroup, over: Any) -> None:
-        """Ask at the manner's rate until `over`, an awaitable, is done; the answers come in tasks of `group`."""
-        end = asyncio.ensure_future(over)
-        while not end.done():
-            group.create_task(_finished(self.ask()))
-            await asyncio.sleep(self._chance.expovariate(self.manner.rate))
-        await end
-
-
-async def _finished(asking: Any) -> None:
-    await asking
+            doing = group.create_task(deed)
+            while not doing.done():
+                group.create_task(self.ask())
+                await asyncio.sleep(self._chance.expovariate(self.manner.rate))
 
 
 async def _read_whole(asked: Asked, answer: aiohttp.ClientResponse) -> None:
