@@ -28,7 +28,9 @@ class OverLimit(GatewayError):
 def tightest(*quotas: Quota | None) -> Quota | None:
     """The limit that will be reached first; of equal ones, the one that lasts longer."""
     known = [quota for quota in quotas if quota is not None]
-    return min(known, key=lambda quota: (quota.remaining, -quota.reset_s), default=None)
+    if len(known) < 2:
+        return known[0] if known else None
+    return min(known, key=lambda quota: (quota.remaining, -quota.reset_s))
 
 
 def limit_headers(quota: Quota | None) -> Mapping[str, str]:

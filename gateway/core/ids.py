@@ -3,13 +3,16 @@
 import os
 import time
 import uuid
+from typing import Final
+
+# Of a random hexadecimal digit, the one whose upper two bits name the variant.
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def new_turn_id() -> str:
     """Return a UUIDv7 as text."""
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    return _dashed(f"{value & ~(0x3 << 62) | 0x2 << 62:032x}")
+    moment, digits = f"{time.time_ns() // 1_000_000:012x}", os.urandom(10).hex()
+    return f"{moment[:8]}-{moment[8:]}-7{digits[:3]}-{_VARIANT[digits[3]]}{digits[4:7]}-{digits[7:19]}"
 
 
 def turn_time(turn_id: str) -> float | None:
@@ -26,11 +29,7 @@ def turn_time(turn_id: str) -> float | None:
 def new_conversation_id() -> str:
     """Return a random UUID as text."""
     digits = os.urandom(16).hex()
-    return _dashed(f"{digits[:12]}4{digits[13:16]}{'89ab'[int(digits[16], 16) & 3]}{digits[17:]}")
-
-
-def _dashed(digits: str) -> str:
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
 
 
 def new_call_id() -> str:

@@ -16,6 +16,7 @@ from gateway.core.messages import (
     TextPart,
     ToolResult,
     ToolResults,
+    UserMessage,
 )
 from gateway.core.request import ChatRequest, Entry
 from gateway.engine.recent import RecentCalls
@@ -43,13 +44,24 @@ class PromptBuilder:
 
     async def build(self, request: ChatRequest, conversation_id: str, viewer: Viewer) -> Prepared:
         """Raises `GatewayError`: `invalid_request`, `log_unavailable`."""
-        entries, from_log = _entries(request)
         known = request.conversation_id is not None
+        if not known and request.entries is None and request.message and request.message.strip():
+            # The first question of a conversation, the usual one: nothing to look up, to pair or to repair.
+            alone = (UserMessage((TextPart(request.message),)),)
+            return Prepared(self._prompt(request, alone, ()), request.message, None, ())
+        entries, from_log = _entries(request)
         earlier = await self._history(conversation_id, viewer) if from_log and known else ()
         messages = repair(entries, earlier)
         if known:
             messages = await self._with_states(conversation_id, messages)
-        prompt = Prompt(
+        prompt = self._prompt(request, messages, entries)
+        given = _trailing_results(entries)
+        results = await self._answered(conversation_id, viewer.caller, given, messages) if given and known else ()
+        question, parts = (None, None) if results else _question(entries)
+        return Prepared(prompt, question, parts, results)
+
+    def _prompt(self, request: ChatRequest, messages: tuple[Message, ...], entries: Sequence[Entry]) -> Prompt:
+        return Prompt(
             messages=messages,
             system=system_text(request.system_prompt, entries),
             tools=request.tools,
@@ -57,10 +69,6 @@ class PromptBuilder:
             temperature=request.temperature,
             max_tokens=min(request.max_tokens or self._max_output_tokens, self._max_output_tokens),
         )
-        given = _trailing_results(entries)
-        results = await self._answered(conversation_id, viewer.caller, given, messages) if given and known else ()
-        question, parts = (None, None) if results else _question(entries)
-        return Prepared(prompt, question, parts, results)
 
     async def _history(self, conversation_id: str, viewer: Viewer) -> tuple[Message, ...]:
         try:

@@ -58,6 +58,8 @@ def _stream_options(route: Route) -> dict[str, Any]:
 
 def _limit_name(dropped: frozenset[str]) -> str | None:
     """Reasoning models refuse `max_tokens`, older servers know nothing else; some models refuse any limit this high."""
+    if not dropped:
+        return "max_completion_tokens"
     names = ("max_completion_tokens", "max_tokens") if "max_output_tokens" not in dropped else ()
     return next((name for name in names if name not in dropped), None)
 

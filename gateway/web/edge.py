@@ -7,7 +7,8 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import istr
 
 from gateway.access.quota import OverLimit, Quota, limit_headers
 from gateway.core.errors import ErrorCode, GatewayError
@@ -50,8 +51,10 @@ _PAGE_DEFAULTS: Final = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 
-_DEFAULTS: Final = tuple(DEFAULT_HEADERS.items())
-_ALL_PAGE_DEFAULTS: Final = (*_PAGE_DEFAULTS.items(), *_DEFAULTS)
+# A multidict folds the case of any other string at each look-up.
+_DEFAULTS: Final = tuple((istr(name), value) for name, value in DEFAULT_HEADERS.items())
+_ALL_PAGE_DEFAULTS: Final = (*((istr(name), value) for name, value in _PAGE_DEFAULTS.items()), *_DEFAULTS)
+_X_REQUEST_ID: Final = istr("X-Request-Id")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -59,7 +62,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @web.middleware
 async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id and turn whatever goes wrong into a problem object."""
-    given = request.headers.get("X-Request-Id", "")
+    given = request.headers.get(_X_REQUEST_ID, "")
     request_id = given if _REQUEST_ID_RULE.fullmatch(given) else os.urandom(16).hex()
     request[REQUEST_ID] = request_id
     try:
@@ -85,12 +88,12 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def dress(request: web.Request, response: web.StreamResponse) -> None:
     """Put on every answer, also on the head of a stream, what it has in common with all others."""
     headers = response.headers
-    headers["Server"] = SERVER_NAME
+    headers[hdrs.SERVER] = SERVER_NAME
     if REQUEST_ID in request:
-        headers["X-Request-Id"] = request[REQUEST_ID]
+        headers[_X_REQUEST_ID] = request[REQUEST_ID]
     if QUOTA in request:
         headers.update(limit_headers(request[QUOTA]))
-    defaults = _ALL_PAGE_DEFAULTS if headers.get("Content-Type", "").startswith("text/html") else _DEFAULTS
+    defaults = _ALL_PAGE_DEFAULTS if headers.get(hdrs.CONTENT_TYPE, "").startswith("text/html") else _DEFAULTS
     for name, value in defaults:
         if name not in headers:
             headers[name] = value

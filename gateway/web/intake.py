@@ -59,6 +59,9 @@ class Intake:
         self, request: ChatRequest, caller: Caller, *, request_id: str, streamed: bool, idempotency_key: str | None
     ) -> Accepted:
         """The turn a request asks for: a new one, or the one its key stands for. Raises `GatewayError`."""
+        if idempotency_key is None:
+            new = await self._begin(request, caller, None, request_id=request_id, streamed=streamed, idempotency_key=None)
+            return Accepted(*new)
         quota: Quota | None = None
         began = False
 
@@ -70,8 +73,6 @@ class Intake:
             )
             return turn
 
-        if idempotency_key is None:
-            return Accepted(await begin(None), quota)
         turn = await self._keys.open(caller.id, idempotency_key, request.body_hash, begin)
         return Accepted(turn, quota if began else await self._rates.resume(caller))
 

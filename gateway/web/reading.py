@@ -6,9 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.access.quota import limit_headers
 from gateway.engine.live import LiveTurn, Reader
-from gateway.web.edge import QUOTA, REQUEST_ID
 from gateway.web.services import SERVICES
 
 log = logging.getLogger(__name__)
@@ -34,13 +32,7 @@ async def serve_events(request: web.Request, turn: LiveTurn, position: int | Non
         if position is None:
             await turn.first_output(services.heartbeat_s)
             _raise_early_failure(turn)
-        headers = {
-            **_STREAM_HEADERS,
-            "X-Turn-Id": turn.begun.turn_id,
-            "X-Request-Id": request[REQUEST_ID],
-            **limit_headers(request.get(QUOTA)),
-        }
-        response = web.StreamResponse(headers=headers)
+        response = web.StreamResponse(headers={**_STREAM_HEADERS, "X-Turn-Id": turn.begun.turn_id})
         try:
             await response.prepare(request)
             while (frames := await reader.next()) is not None:
