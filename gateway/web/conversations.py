@@ -71,9 +71,12 @@ async def list_conversations(request: web.Request) -> web.Response:
 async def get_conversation(request: web.Request) -> web.Response:
     """A conversation with its messages and the turns that still run in it."""
     services = request.app[SERVICES]
-    caller = await services.gate.caller(request)
-    sees = viewer(caller)
-    conversation_id = clean(request.match_info["conversation_id"])
+    sees = viewer(await services.gate.caller(request))
+    return json_response(await read_conversation(services, clean(request.match_info["conversation_id"]), sees))
+
+
+async def read_conversation(services: Services, conversation_id: str, sees: Viewer) -> dict[str, Any]:
+    """A conversation as JSON-ready values. Raises `GatewayError` `not_found`."""
     running = await _running(services, conversation_id, sees)
     found = await services.store.conversation(conversation_id, sees)
     if found is None:
@@ -83,7 +86,7 @@ async def get_conversation(request: web.Request) -> web.Response:
     # One that has ended in between is a message now.
     ended = {message["turn_id"] for message in found["messages"]}
     found["active_turns"] = [turn.turn_id for turn in running if turn.turn_id not in ended]
-    return json_response(found)
+    return found
 
 
 async def delete_conversation(request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from gateway.web import auth, chat, conversations, monitoring, statistics, streams
+from gateway.web.pages.routes import page_routes
 from gateway.web.reference import reference_routes
 
 
@@ -29,5 +30,6 @@ def add_routes(app: web.Application) -> None:
             web.get("/conversations/{conversation_id}", conversations.get_conversation),
             web.delete("/conversations/{conversation_id}", conversations.delete_conversation),
             *reference_routes(),
+            *page_routes(),
         ]
     )

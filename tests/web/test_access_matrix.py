@@ -69,6 +69,17 @@ MATRIX: Final[dict[tuple[str, str], Row]] = {
     ("POST", "/auth/google/mobile"): everybody(422),
     ("POST", "/auth/apple/mobile"): everybody(422),
     ("GET", "/auth/me"): row(401, (200, 200), 403, 403, (403, 403, 403)),
+    ("GET", "/dashboard"): OPERATOR,
+    ("GET", "/dashboard/conversations"): OPERATOR,
+    ("GET", "/dashboard/conversations/{conversation_id}"): OPERATOR,
+    ("GET", "/dashboard/errors"): OPERATOR,
+    ("GET", "/dashboard/callers"): OPERATOR,
+    ("GET", "/playground"): OPERATOR,
+    # Whoever needs no login is sent on; nobody sends a token here, and the session's form is missing.
+    ("GET", "/dashboard/login"): row(200, (200, 200), 200, 303, (303, 303, 303)),
+    ("POST", "/dashboard/login"): row(401, (401, 401), 401, 401, (401, 401, 403)),
+    ("POST", "/dashboard/logout"): row(401, (403, 403), 403, 403, (403, 403, 403)),
+    ("GET", "/dashboard/assets/{digest}/{name}"): everybody(404),
     ("DELETE", "/auth/me"): row(401, (204, 204), 403, 403, (403, 403, 403)),
 }
 

@@ -20,7 +20,7 @@ from gateway.web.routes import add_routes
 from tests.running import Gateway, Told
 from tests.web.shapes import EVENT_MODELS, check, check_stream
 
-NOT_DESCRIBED = ("/dashboard",)
+NOT_DESCRIBED = ("/dashboard", "/playground")
 """Addresses of pages for people, not of the API."""
 
 
