@@ -42,7 +42,7 @@ from gateway.web.services import SERVICES, Services, Shared
 log = logging.getLogger(__name__)
 
 _PATIENCE_S = 10.0
-_FLUSH_S = 5.0
+_FLUSH_S = 1.0
 
 
 def build(settings: Settings, database_url: str, worker: str = "0") -> web.Application:
@@ -96,6 +96,8 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     admission = open_admission(settings, store, session, stack)
     intake = Intake(engine, router, prompts, store, keys, admission.rates, admission.ledger, simulated=simulated_at is not None)
     engine.watchers.append(intake)
+    # The first thing to happen at the end: nothing below waits long for the database then.
+    stack.callback(store.hurry)
     return Services(
         engine=engine,
         lookup=lookup,
@@ -124,6 +126,7 @@ def _metrics(engine: Engine, writer: Writer, router: Router, stack: AsyncExitSta
             "spooled_turns": writer.spooled,
             "refused_turns": writer.refused,
             "database_up": writer.database_up,
+            "event_loop_tasks": len(asyncio.all_tasks()),
             **{f"usable_keys_{name}": len(found.usable) for name, found in router.health().items()},
         }
     )

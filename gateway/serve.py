@@ -16,7 +16,7 @@ from gateway.web.services import SERVICES
 
 log = logging.getLogger(__name__)
 
-_LAST_WORDS_S = 2.0
+_LAST_WORDS_S = 0.4
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -143,6 +143,7 @@ class Engine:
         """Let running turns finish for a while, then end the rest as interrupted; returns when all are logged."""
         self.draining = True
         await self._wait_for_runs(patience_s)
+        self._log.hurry()
         for run in list(self._runs.values()):
             self.stop(run.turn, status="interrupted")
         await self._wait_for_runs(None)

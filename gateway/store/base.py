@@ -184,6 +184,10 @@ class TurnLog(Protocol):
         """Return when the turn is in PostgreSQL, or fsynced in the journal."""
         ...
 
+    def hurry(self) -> None:
+        """The process ends: wait for the database no longer than a moment from now on."""
+        ...
+
 
 class Health(Protocol):
     """How the log fares, without asking the database."""

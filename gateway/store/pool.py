@@ -17,7 +17,7 @@ from gateway.store.queries import QUERIES
 T = TypeVar("T")
 Connection = Any  # asyncpg.Connection, which has no types
 
-_CLOSE_S = 2.0
+_CLOSE_S = 0.5
 
 
 async def connect(dsn: Dsn, timeout_s: float, *, statement_cache: bool) -> Connection:
@@ -79,9 +79,16 @@ class Pool:
                 raise
             raise failure from error
 
+    def hurry(self, timeout_s: float) -> None:
+        """Wait no longer than this for anything from now on."""
+        self._timeout_s = min(self._timeout_s, timeout_s)
+        self.pulse.hurry(timeout_s)
+
     async def close(self) -> None:
         """Close the idle connections, bounded; those at work are closed when their work ends."""
         self._closed = True
+        if self.pulse.silent:
+            self._drop_idle()
         await self.pulse.close()
         idle, self._idle = self._idle, []
         await asyncio.gather(*(link.connection.close(timeout=_CLOSE_S) for link in idle), return_exceptions=True)

@@ -23,6 +23,7 @@ from gateway.store.rows import Row, owed_counts, put_arguments
 T = TypeVar("T")
 
 _EXPIRE_AT_ONCE: Final = 50
+_HURRIED_S: Final = 0.5
 _DAY_MS: Final = 86_400_000
 _PUT_COUNTING: Final = QUERIES["put"].replace("claims AS (", f"{QUERIES['put.counting']}\nclaims AS (", 1)
 _OTHER_CONVERSATION: Final = uuid.UUID("0b0f0f5e-6a1c-5c57-9f0e-2f6f3c1c8a11")
@@ -45,6 +46,11 @@ class PostgresStore:
     async def prepare(self) -> None:
         """Bring the schema up to date, however long it takes. Raises `StoreUnavailable` and `MigrationError`."""
         await asyncio.shield(self._migrating())
+
+    def hurry(self) -> None:
+        """The process ends: no call takes longer than a moment from now on."""
+        self._timeout_s = min(self._timeout_s, _HURRIED_S)
+        self._pool.hurry(_HURRIED_S)
 
     async def close(self) -> None:
         """Give up all connections, within a few seconds."""

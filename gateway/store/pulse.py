@@ -57,6 +57,14 @@ class Pulse:
         """The database has said something."""
         self._quiet = False
 
+    def hurry(self, seconds: float) -> None:
+        """Whoever waits shall wait no longer than so many seconds more."""
+        until = asyncio.get_running_loop().time() + seconds
+        for deadline in self._waiting:
+            when = deadline.when()
+            if not deadline.expired() and (when is None or when > until):
+                deadline.reschedule(until)
+
     def suspect(self) -> None:
         """Ask whether it is there."""
         if self._asking is None and not self._closed:
@@ -109,7 +117,4 @@ class Pulse:
         if not self.silent:
             log.debug("the database does not answer")
         self.silent = True
-        now = asyncio.get_running_loop().time()
-        for deadline in self._waiting:
-            if not deadline.expired():
-                deadline.reschedule(now)
+        self.hurry(0)

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, assert_never
 
 from gateway.core.turn import Reply, TurnBegun, TurnRecord
@@ -13,33 +12,14 @@ from gateway.store.journal import Journal
 from gateway.store.journal_disk import JournalBroken
 from gateway.store.lanes import Lanes
 from gateway.store.outcomes import Outcome, put_each
+from gateway.store.pending import Item, NotLogged, Statement, answer, disappoint, size_of
 
 log = logging.getLogger(__name__)
 
 _MOST_TURNS: Final = 256
 _MOST_CHARACTERS: Final = 8 * 1024 * 1024
 _STATEMENTS: Final = 2
-
-
-class NotLogged(Exception):
-    """Neither the database nor the journal takes a turn: it is in memory alone."""
-
-
-@dataclass(slots=True, eq=False)
-class _Item:
-    record: TurnRecord
-    conversation: str
-    size: int
-    since: float
-    answer: asyncio.Future[Receipt]
-
-
-@dataclass(slots=True, eq=False)
-class _Statement:
-    items: list[_Item]
-    task: asyncio.Task[None] | None = None
-    timer: asyncio.TimerHandle | None = None
-    overdue: bool = False
+_HURRIED_S: Final = 0.5
 
 
 class Writer:
@@ -58,13 +38,13 @@ class Writer:
         self._store_wait_s = store_wait_s
         self._give_up_s = give_up_s
         self._loop = asyncio.get_running_loop()
-        self._lanes: Lanes[_Item] = Lanes()
+        self._lanes: Lanes[Item] = Lanes()
         self._reach = Reach(behind=journal.left)
         self._drain = Drain(store, journal, self._reach, pace or Pace(), self._retry, self._pump)
         self._draining: asyncio.Task[None] | None = None
-        self._statements: set[_Statement] = set()
+        self._statements: set[Statement] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stuck: list[tuple[list[_Item], bool]] = []
+        self._stuck: list[tuple[list[Item], bool]] = []
         self._pumping = False
         self._closed = False
 
@@ -117,18 +97,29 @@ class Writer:
         """
         if self._closed:
             raise NotLogged(record.begun.turn_id)
-        answer: asyncio.Future[Receipt] = self._loop.create_future()
-        self._lanes.add(_Item(record, record.begun.conversation_id, _size(record), self._loop.time(), answer))
+        receipt: asyncio.Future[Receipt] = self._loop.create_future()
+        self._lanes.add(Item(record, record.begun.conversation_id, size_of(record), self._loop.time(), receipt))
         if not self._pumping:
             self._pumping = True
             self._loop.call_soon(self._pump)
-        return await answer
+        return await receipt
+
+    def hurry(self) -> None:
+        """The process ends: wait for PostgreSQL no longer than a moment from now on."""
+        self._store_wait_s = min(self._store_wait_s, _HURRIED_S)
+        for statement in self._statements:
+            if statement.timer is not None and not statement.overdue:
+                statement.timer.cancel()
+                statement.timer = self._loop.call_later(self._store_wait_s, self._overdue, statement)
 
     async def close(self, patience_s: float = 5.0) -> None:
         """Give PostgreSQL `patience_s` seconds for what is queued, put the rest into the journal, leave no task behind."""
         if self._draining is not None:
             self._draining.cancel()
             await asyncio.wait((self._draining,))
+        for statement in self._statements:
+            if statement.overdue and statement.task is not None:
+                statement.task.cancel()  # its turns lie in the journal
         for _ in range(2):  # what neither takes is tried once more
             self._retry()
             try:
@@ -157,22 +148,22 @@ class Writer:
             else:
                 return
 
-    def _send(self, items: Sequence[_Item]) -> None:
+    def _send(self, items: Sequence[Item]) -> None:
         late = self._loop.time() - self._store_wait_s
-        direct: list[_Item] = []
-        aside: list[_Item] = []
+        direct: list[Item] = []
+        aside: list[Item] = []
         for item in items:
             waits = self._reach.recovering or item.conversation in self._reach.behind or item.since < late
             (aside if waits else direct).append(item)
         if aside:
             self._spawn(self._keep(aside))
         if direct:
-            statement = _Statement(direct)
+            statement = Statement(direct)
             self._statements.add(statement)
             statement.timer = self._loop.call_later(self._store_wait_s, self._overdue, statement)
             statement.task = self._spawn(self._write(statement))
 
-    async def _write(self, statement: _Statement) -> None:
+    async def _write(self, statement: Statement) -> None:
         try:
             outcomes = await put_each(self._store, [item.record for item in statement.items])
             self._note(outcomes)
@@ -187,7 +178,7 @@ class Writer:
                 self._drain.hurry()
             self._pump()
 
-    def _overdue(self, statement: _Statement) -> None:
+    def _overdue(self, statement: Statement) -> None:
         """PostgreSQL took too long: it may still take the turns later, which does no harm."""
         if not statement.overdue:
             statement.overdue = True
@@ -204,15 +195,15 @@ class Writer:
         if failures:
             self._drain.wake()
 
-    def _settle(self, items: Sequence[_Item], outcomes: Sequence[Outcome]) -> None:
-        stored: list[_Item] = []
-        refused: list[_Item] = []
-        missed: list[_Item] = []
+    def _settle(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
+        stored: list[Item] = []
+        refused: list[Item] = []
+        missed: list[Item] = []
         for item, outcome in zip(items, outcomes, strict=True):
             match outcome:
                 case Stored():
                     stored.append(item)
-                    _answer(item, Receipt(outcome.conversation_id, outcome.message_id))
+                    answer(item, Receipt(outcome.conversation_id, outcome.message_id))
                 case StoreRefused():
                     refused.append(item)
                 case StoreUnavailable():
@@ -227,7 +218,7 @@ class Writer:
         if missed:
             self._spawn(self._keep(missed))
 
-    async def _keep(self, items: list[_Item], *, refused: bool = False) -> None:
+    async def _keep(self, items: list[Item], *, refused: bool = False) -> None:
         """Put turns into the journal; what it does not take is stuck until the next try."""
         try:
             await self._journal.end(*(item.record for item in items), refused=refused)
@@ -235,12 +226,12 @@ class Writer:
             self._stuck.append((items, refused))
             self._reach.stuck += len(items)
             late = self._loop.time() - self._give_up_s
-            _disappoint(item for item in items if item.since < late)
+            disappoint(item for item in items if item.since < late)
         else:
             if not refused:
                 self._reach.behind.update(item.conversation for item in items)
             for item in items:
-                _answer(item, Receipt(item.conversation, None))
+                answer(item, Receipt(item.conversation, None))
             self._lanes.done(items)
         self._drain.wake()
         self._pump()
@@ -267,30 +258,10 @@ class Writer:
         lost.extend(self._lanes)
         for item in lost:
             log.error("turn %s is lost: neither the database nor the journal took it", item.record.begun.turn_id)
-        _disappoint(lost)
+        disappoint(lost)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _answer(item: _Item, receipt: Receipt) -> None:
-    if not item.answer.done():
-        item.answer.set_result(receipt)
-
-
-def _disappoint(items: Iterable[_Item]) -> None:
-    for item in items:
-        if not item.answer.done():
-            item.answer.set_exception(NotLogged(item.record.begun.turn_id))
-            item.answer.exception()  # nobody may be waiting for it
-
-
-def _size(record: TurnRecord) -> int:
-    """About how many characters a statement grows by."""
-    begun, reply = record.begun, record.ended.reply
-    texts = (begun.question, begun.question_parts, reply.content)
-    parts = (*(thought.content for thought in reply.thoughts), *(result.content for result in begun.tool_results))
-    return sum(len(text) for text in texts if text) + sum(map(len, parts))

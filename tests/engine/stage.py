@@ -82,6 +82,7 @@ class Log:
         self.put_error: Exception | None = None
         self.receipt: Receipt | None = None
         self.told = asyncio.Event()
+        self.hurried = False
 
     async def begin(self, begun: TurnBegun) -> None:
         if self.begin_halt is not None:
@@ -107,6 +108,9 @@ class Log:
         assert task.cancelling() == 0, "a stop was over before the turn was stored"
         self.records.append(record)
         return self.receipt or Receipt(record.begun.conversation_id, len(self.records))
+
+    def hurry(self) -> None:
+        self.hurried = True
 
 
 class Stage:

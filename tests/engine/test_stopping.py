@@ -116,7 +116,9 @@ async def test_drained_turns_may_finish() -> None:
     with pytest.raises(GatewayError, match="shutting_down"):
         stage.start()
     halt.on.set()
+    assert not stage.log.hurried
     await soon(draining)
+    assert stage.log.hurried
     assert (await soon(reading))[-1].data["status"] == "completed"
     await stage.over()
 

@@ -66,6 +66,9 @@ class Log:
         self.records[record.begun.turn_id] = record
         return Receipt(record.begun.conversation_id, len(self.records))
 
+    def hurry(self) -> None:
+        """The process ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Told:

@@ -11,7 +11,8 @@ import pytest
 from gateway.core.turn import TurnRecord
 from gateway.store.base import Receipt, StoreRefused, StoreUnavailable
 from gateway.store.journal import Journal
-from gateway.store.writer import NotLogged, Writer
+from gateway.store.pending import NotLogged
+from gateway.store.writer import Writer
 from tests.store.journal_turns import FakeStore, begun, record, reply
 from tests.store.writing import PLENTY, texts, until, writing
 

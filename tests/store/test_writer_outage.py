@@ -8,7 +8,7 @@ import pytest
 
 from gateway.store.base import Receipt
 from gateway.store.drain import Pace
-from gateway.store.writer import NotLogged
+from gateway.store.pending import NotLogged
 from tests.store.journal_turns import FakeStore, record
 from tests.store.writing import BrokenDisk, away, texts, there, until, writing
 
@@ -70,6 +70,17 @@ async def test_a_database_that_always_hangs_costs_a_bounded_number_of_statements
         store.gate.set()
         await until(lambda: writer.spooled == 0)
         assert len(store.rows) == 300
+
+
+async def test_in_a_hurry_a_hanging_statement_is_not_waited_for_long(tmp_path: Path, store: FakeStore) -> None:
+    async with writing(tmp_path, store, store_wait_s=1000) as writer, asyncio.timeout(60):
+        store.gate.clear()
+        one = asyncio.create_task(writer.put(record(content="1")))
+        await until(lambda: store.under_way == 1)
+        writer.hurry()
+        assert (await one).message_id is None
+        assert (await writer.put(record(content="2"))).message_id is None
+        assert writer.spooled == 2
 
 
 @pytest.mark.parametrize("back", ["journal", "database"])
