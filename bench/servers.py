@@ -1,6 +1,7 @@
 """The processes that a benchmark needs: providers, the floor, the gateway, one PostgreSQL for both."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -26,6 +27,12 @@ class Server:
     url: str
     pid: int
     headers: tuple[str, ...] = ()
+
+
+def allow_many_connections() -> None:
+    """Raise this process's bound of open files, and that of those it starts, as far as it may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def free_port() -> int:

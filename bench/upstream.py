@@ -1,11 +1,14 @@
 """A provider that costs next to nothing: OpenAI's wire format from prepared bytes, on a bare asyncio protocol.
 
-`python -m bench.upstream PORT [--tokens 100] [--gap-ms 20]`: replies of so many tokens, all at once or one each `--gap-ms`.
+`python -m bench.upstream PORT [--tokens 100] [--gap-ms 20]`: replies of so many tokens, all at once or one each `--gap-ms`. A
+request whose text holds `[tokens=40 gap=500]` gets what it says.
 """
 
 import argparse
 import asyncio
 import json
+import re
+from functools import cache
 from typing import Any, cast
 
 import uvloop
@@ -13,6 +16,12 @@ import uvloop
 WORD = "سلام "
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
+_WISH = re.compile(rb"\[tokens=(\d+) gap=(\d+)\]")
+
+
+def wish(tokens: int, gap_ms: int) -> str:
+    """What to put into a question to get such a reply."""
+    return f"[tokens={tokens} gap={gap_ms}]"
 
 
 def _chunk(event: bytes) -> bytes:
@@ -28,6 +37,7 @@ def _delta(delta: dict[str, Any], finish: str | None = None) -> bytes:
     return _event({"choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]})
 
 
+@cache
 def stream_events(tokens: int) -> list[bytes]:
     """The frames of one streamed reply, each as one HTTP chunk."""
     usage = {"prompt_tokens": 12, "completion_tokens": tokens, "total_tokens": 12 + tokens}
@@ -37,6 +47,13 @@ def stream_events(tokens: int) -> list[bytes]:
     return [_chunk(frame) for frame in frames]
 
 
+@cache
+def burst(tokens: int) -> bytes:
+    """One streamed reply at once, with its HTTP head."""
+    return HEAD + b"".join(stream_events(tokens)) + END
+
+
+@cache
 def whole_reply(tokens: int) -> bytes:
     """One whole reply with its HTTP head."""
     message: dict[str, Any] = {"role": "assistant", "content": WORD * tokens, "refusal": None, "annotations": []}
@@ -57,10 +74,8 @@ def whole_reply(tokens: int) -> bytes:
 class Provider(asyncio.Protocol):
     """One connection; requests follow each other on it."""
 
-    def __init__(self, whole: bytes, events: list[bytes], gap_s: float) -> None:
-        self._whole = whole
-        self._events = events
-        self._burst = HEAD + b"".join(events) + END
+    def __init__(self, tokens: int, gap_s: float) -> None:
+        self._tokens = tokens
         self._gap_s = gap_s
         self._buffer = b""
         self._dripping: asyncio.Task[None] | None = None
@@ -83,23 +98,26 @@ class Provider(asyncio.Protocol):
                 return
             body = self._buffer[split + 4 : split + 4 + length]
             self._buffer = self._buffer[split + 4 + length :]
-            self._answer(b'"stream":true' in body)
+            self._answer(body)
 
-    def _answer(self, streamed: bool) -> None:
-        if not streamed:
-            self._transport.write(self._whole)
-        elif self._gap_s:
-            self._dripping = asyncio.get_running_loop().create_task(self._drip())
+    def _answer(self, body: bytes) -> None:
+        tokens, gap_s = self._tokens, self._gap_s
+        if (asked := _WISH.search(body)) is not None:
+            tokens, gap_s = int(asked[1]), int(asked[2]) / 1000
+        if b'"stream":true' not in body:
+            self._transport.write(whole_reply(tokens))
+        elif gap_s:
+            self._dripping = asyncio.get_running_loop().create_task(self._drip(stream_events(tokens), gap_s))
         else:
-            self._transport.write(self._burst)
+            self._transport.write(burst(tokens))
 
-    async def _drip(self) -> None:
+    async def _drip(self, events: list[bytes], gap_s: float) -> None:
         loop = asyncio.get_running_loop()
         self._transport.write(HEAD)
         due = loop.time()
-        for event in self._events:
+        for event in events:
             self._transport.write(event)
-            due += self._gap_s
+            due += gap_s
             await asyncio.sleep(max(0.0, due - loop.time()))
         self._transport.write(END)
 
@@ -111,9 +129,8 @@ async def main() -> None:
     parser.add_argument("--tokens", type=int, default=100)
     parser.add_argument("--gap-ms", type=float, default=0)
     flags = parser.parse_args()
-    whole, events = whole_reply(flags.tokens), stream_events(flags.tokens)
     server = await asyncio.get_running_loop().create_server(
-        lambda: Provider(whole, events, flags.gap_ms / 1000), "127.0.0.1", flags.port, backlog=4096
+        lambda: Provider(flags.tokens, flags.gap_ms / 1000), "127.0.0.1", flags.port, backlog=4096
     )
     print("ready", flush=True)
     await server.serve_forever()
