@@ -39,7 +39,7 @@ _LINE: dict[str, Any] = {"pattern": r"^[^\u0000-\u001f\u007f-\u009f\ufffd]*$"}
 _ONE_ASKS: dict[str, Any] = {
     "anyOf": [
         {"required": ["message"], "properties": {"message": {"type": "string"}}},
-        {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
+        {"required": ["messages"], "properties": {"messages": {"type": "array", "minItems": 1}}},
     ]
 }
 
@@ -179,7 +179,7 @@ class ChatBody(_Body):
     """Absent: a new conversation."""
     message: Said | None = None
     """What the user says."""
-    messages: Annotated[list[MessageEntry], Field(min_length=1, max_length=MAX_ENTRIES)] | None = None
+    messages: Annotated[list[MessageEntry], Field(max_length=MAX_ENTRIES)] | None = None
     """The whole history, newest last; absent, it comes from the log. With a last entry of `user` or `tool`, that one is the
     new one and `message` is ignored. Entries of `tool` alone go behind the log's history."""
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
@@ -197,9 +197,19 @@ class ChatBody(_Body):
     max_tokens: Annotated[int, Field(strict=True, ge=1), BeforeValidator(_whole_number)] | None = None
     """At most this many tokens of reply; the server has a bound of its own."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _newest_counts(cls, value: Any) -> Any:
+        """Leaves `message` out where it is ignored, whatever it is."""
+        if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
+            return value
+        roles = [entry.get("role") if isinstance(entry, dict) else None for entry in value["messages"]]
+        newest = next((role for role in reversed(roles) if role != "system"), None)
+        return {**value, "message": None} if newest in ("user", "tool") else value
+
     @model_validator(mode="after")
     def _asks_something(self) -> "ChatBody":
-        if self.message is None and self.messages is None:
+        if self.message is None and not self.messages:
             raise ValueError("one of message and messages is needed")
         newest = self.messages[-1] if self.messages else None
         if newest is not None and newest.role == "user" and not newest.says_something:

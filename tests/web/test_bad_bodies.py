@@ -50,6 +50,8 @@ WRONG: list[Any] = [
     {"message": 5},
     {"message": ["a"]},
     {"messages": []},
+    {"messages": [], "message": " "},
+    {"messages": [{"role": ["user"], "content": "a"}], "message": "b"},
     {"messages": {}},
     {"messages": "a"},
     entries("a"),

@@ -67,6 +67,19 @@ async def test_message_and_messages_together(gateway: Gateway) -> None:
     await gateway.ask({"messages": [*said, {"role": "user", "content": THIRD}], "message": SECOND})
     assert asked(gateway) == [("user", FIRST), ("assistant", "جواب"), ("user", THIRD)]
     check_problem(await gateway.client.post("/chat", json={"messages": said}), "invalid_request")
+    check_problem(await gateway.client.post("/chat", json={"messages": said, "message": " "}), "invalid_request")
+
+
+async def test_a_message_that_is_ignored_may_be_anything(gateway: Gateway) -> None:
+    for ignored in ("", " ", None, 5):
+        await gateway.ask({"messages": [{"role": "user", "content": THIRD}], "message": ignored})
+        assert asked(gateway) == [("user", THIRD)]
+
+
+async def test_an_empty_history_is_the_clients_own(gateway: Gateway) -> None:
+    await gateway.ask({"message": FIRST, "conversation_id": "conv-1"})
+    await gateway.ask({"messages": [], "message": SECOND, "conversation_id": "conv-1"})
+    assert asked(gateway) == [("user", SECOND)]
 
 
 async def test_only_system_entries_beside_a_message(gateway: Gateway) -> None:
