@@ -122,7 +122,7 @@ function done(data, reply, began) {
   const cost = data.usage.cost_usd === null ? "" : ` · $${data.usage.cost_usd}`;
   const tokens = `${data.usage.input_tokens ?? "–"} + ${data.usage.output_tokens ?? "–"}`;
   const took = Math.round(performance.now() - began);
-  if (reply.resumedAt) reply.note(`${words.resumed}: ${reply.resumedAt}, ${turn.counts.at(-1)}`, "note resumed");
+  if (reply.resumedAt) reply.note(`${words.before}: ${reply.resumedAt}, ${words.after}: ${turn.counts.at(-1)}`, "note resumed");
   state.textContent = `${words[data.status] ?? data.status} · ${data.provider} ${data.model} · ${tokens} · ${took} ms${cost}`;
   reply.end((results) => answer(results));
   if (!reply.calls.length) message.focus();
