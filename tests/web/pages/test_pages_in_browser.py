@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from tests.running import Gateway, Start
-from tests.web.callers import ADMIN, CLOSED, UNLIMITED
+from tests.web.callers import ADMIN, CLOSED, UNLIMITED, bearer
 from tests.web.pages.browsing import NEEDS_CHROMIUM, Tab, open_tab, running_browser
 from tests.web.pages.seeding import TALK, seed
 
@@ -64,3 +64,134 @@ async def test_every_page_is_well_behaved(seeded: Gateway, browser: Browser, nam
             assert wide <= 0, f"{path} is wider than the window"
             direction = await tab.page.evaluate("getComputedStyle(document.body).direction")
             assert direction == ("rtl" if name.endswith("arabic") else "ltr")
+
+
+@pytest.fixture
+async def tab(seeded: Gateway, browser: Browser) -> AsyncIterator[Tab]:
+    """A tab of somebody who has signed in."""
+    async with open_tab(browser, seeded.url, viewport={"width": 1280, "height": 900}) as found:
+        await sign_in(found)
+        yield found
+
+
+async def shown(tab: Tab, chart: str) -> dict[str, float]:
+    """The sum of every column of a chart's table."""
+    table = tab.page.locator(f"table[data-chart={chart}]")
+    names = await table.locator("thead th").all_text_contents()
+    rows = [await row.locator("td").all_text_contents() for row in await table.locator("tbody tr").all()]
+    sums = [sum(float(value.replace(",", "").replace("$", "")) for value in column) for column in zip(*rows, strict=True)]
+    return dict(zip(names[1:], sums, strict=True))
+
+
+@pytest.mark.parametrize("window", ["24h", "30d"])
+async def test_charts_show_the_numbers_of_the_log(seeded: Gateway, tab: Tab, window: str) -> None:
+    await tab.go(f"/dashboard?window={window}")
+    since = await tab.page.locator("#window-title time").get_attribute("datetime")
+    condition = "role = 'assistant' AND timestamp >= $1::text::timestamptz AT TIME ZONE 'utc'"
+    rows = await seeded.rows(
+        f"SELECT provider, count(*) AS turns, sum(cost_usd) AS cost FROM messages WHERE {condition} GROUP BY provider", since
+    )
+    troubled = await seeded.rows(
+        f"SELECT status, count(*) AS turns FROM messages WHERE {condition} AND status <> 'completed' GROUP BY status", since
+    )
+    assert await shown(tab, "turns") == {row["provider"]: row["turns"] for row in rows}
+    cost = await shown(tab, "cost")
+    assert cost == {row["provider"]: pytest.approx(row["cost"], abs=0.005) for row in rows}
+    assert await tab.page.locator("#turns-total").inner_text() == str(sum(row["turns"] for row in rows))
+    trouble = {name: count for name, count in (await shown(tab, "trouble")).items() if count}
+    assert trouble == {row["status"]: row["turns"] for row in troubled}
+
+
+async def test_bars_are_as_high_as_their_numbers(seeded: Gateway, tab: Tab) -> None:
+    await tab.go("/dashboard?window=30d")
+    table = tab.page.locator("table[data-chart=turns]")
+    rows = [await row.locator("td").all_text_contents() for row in await table.locator("tbody tr").all()]
+    numbers = [int(value) for row in rows for value in row if value not in ("0", "–")]
+    drawn = tab.page.locator("figure[aria-labelledby=turns-title] rect")
+    heights = [float(await bar.get_attribute("height") or 0) for bar in await drawn.all()]
+    assert len(heights) == len(numbers)
+    assert heights == pytest.approx([number * heights[0] / numbers[0] for number in numbers], abs=0.01)
+
+
+async def test_arabic_is_laid_out_from_the_right(seeded: Gateway, browser: Browser) -> None:
+    async with open_tab(browser, seeded.url, viewport={"width": 1280, "height": 900}, locale="ar") as tab:
+        await sign_in(tab)
+        await tab.go(f"/dashboard/conversations/{TALK}")
+        brand, out = [await tab.page.locator(place).bounding_box() for place in (".brand", ".tools")]
+        assert brand is not None
+        assert out is not None
+        assert brand["x"] > out["x"]
+        # Each paragraph of a reply has its own direction, whatever the page's is.
+        edges = await tab.page.evaluate(
+            """() => {
+                const text = [...document.querySelectorAll('.replied > .text')].find((one) => one.innerText.includes('English'));
+                const node = text.firstChild, box = text.getBoundingClientRect();
+                return text.innerText.split('\\n').map((line) => {
+                    const range = document.createRange(), start = node.data.indexOf(line);
+                    range.setStart(node, start);
+                    range.setEnd(node, start + line.length);
+                    const found = range.getBoundingClientRect();
+                    return [Math.abs(found.left - box.left) < 2, Math.abs(found.right - box.right) < 2];
+                });
+            }"""
+        )
+        assert edges == [[False, True], [True, False], [False, True]]
+
+
+async def test_the_overview_refreshes_itself(seeded: Gateway, tab: Tab) -> None:
+    await tab.page.clock.install()
+    await tab.go("/dashboard?window=1h")
+    before = int(await tab.page.locator("#turns-total").inner_text())
+    await tab.page.locator("figure details summary").first.click()
+    await tab.page.locator("h1").click()
+    await tab.page.evaluate("document.activeElement.blur()")
+    answer = await seeded.client.post("/chat", json={"message": "سلام"}, headers=bearer(ADMIN))
+    assert answer.status_code == 200
+    await tab.page.clock.run_for(6000)
+    await expect(tab.page.locator("#turns-total")).to_have_text(str(before + 1))
+    assert await tab.page.locator("figure details[open]").count() == 1, "a table that was open stays so"
+    await tab.page.click("#pause")
+    await expect(tab.page.locator("#pause")).to_have_attribute("aria-pressed", "true")
+
+
+async def test_conversations_are_found_by_filters(seeded: Gateway, tab: Tab) -> None:
+    await tab.go("/dashboard/conversations")
+    assert await tab.page.locator("#conversations > li").count() == 50
+    first = await tab.page.locator(".opening").all_inner_texts()
+    await tab.page.click("text=Older")
+    await expect(tab.page.locator("text=Newest")).to_be_visible()
+    assert set(await tab.page.locator(".opening").all_inner_texts()).isdisjoint(first)
+    await tab.go("/dashboard/conversations")
+    await tab.page.select_option("#status", "failed")
+    await tab.page.select_option("#provider", "groq")
+    await tab.page.click("text=Show")
+    [row] = await seeded.rows(
+        """SELECT count(*) AS wanted FROM conversations c WHERE provider = 'groq' AND EXISTS (
+            SELECT FROM messages m WHERE m.conversation_id = c.id AND m.role = 'assistant' AND m.status = 'failed')"""
+    )
+    assert await tab.page.locator("#conversations > li").count() == row["wanted"] > 0
+    await tab.go("/dashboard/conversations")
+    await tab.page.fill("#q", "ANSWER ما ليس فيه")
+    await tab.page.keyboard.press("Enter")
+    await expect(tab.page.locator(".nothing")).to_be_visible()
+
+
+async def test_the_keyboard_reaches_everything_and_shows_where_it_is(tab: Tab) -> None:
+    await tab.go("/dashboard")
+    await tab.page.keyboard.press("Tab")
+    await expect(tab.page.locator(".skip")).to_be_focused()
+    await tab.page.keyboard.press("Enter")
+    await expect(tab.page.locator("#main")).to_be_focused()
+    await tab.page.keyboard.press("Tab")
+    focused = tab.page.locator(":focus")
+    await expect(focused).to_have_text("1h")
+    assert await focused.evaluate("(one) => getComputedStyle(one).outlineStyle") == "solid"
+    await tab.page.keyboard.press("Enter")
+    await tab.page.wait_for_url("**/dashboard?window=1h")
+
+
+async def test_signing_out_ends_it(tab: Tab) -> None:
+    await tab.page.click("text=Sign out")
+    await expect(tab.page.locator("#token")).to_be_visible()
+    await tab.page.goto(f"{tab.home}/dashboard/callers")
+    await expect(tab.page.locator("#token")).to_be_visible()
