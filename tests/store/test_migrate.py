@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from gateway.core.history import NO_RESULT
 from gateway.core.messages import AssistantMessage, TextPart, ToolCall, ToolResult, ToolResults, UserMessage
 from gateway.store.base import ConversationFilter, StoreUnavailable, Viewer
 from gateway.store.dsn import parse_dsn
@@ -120,7 +121,11 @@ async def test_an_older_database_is_taken_over_with_what_is_in_it(empty_database
         found = await store.turn(record.begun.turn_id)
         assert found is not None
         assert found.record == record
-        assert len(await store.history("conv-old", ADMIN, 100)) == 6
+        assert (await store.history("conv-old", ADMIN, 100))[4:] == (
+            UserMessage((TextPart("ثم؟"),)),
+            AssistantMessage("ثم ماذا", (call,)),
+            ToolResults((ToolResult("1", "get_entry", NO_RESULT),)),
+        )
         assert await store.delete_conversation("conv-old", ADMIN)
         assert await store.conversation("conv-old", ADMIN) is None
     finally:
