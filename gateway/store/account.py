@@ -37,7 +37,7 @@ class Account:
     def can_use(self, folder: Path, program: Path) -> bool:
         """Whether this user may enter the folder and run the program, found out by doing both."""
         command = ["/bin/sh", "-c", 'cd "$1" && exec "$2" --version', "sh", str(folder), str(program)]
-        return subprocess.run(command, capture_output=True, check=False, timeout=_STEP_S, **self.popen).returncode == 0  # noqa: S603
+        return subprocess.run(command, capture_output=True, check=False, timeout=_STEP_S, **self.popen).returncode == 0  # noqa: S603 - our own words
 
 
 def account_for(cluster: Path) -> Account | None:
@@ -74,7 +74,7 @@ def _system_user() -> Account:
             return _account(pwd.getpwnam(SYSTEM_USER))
         except KeyError:
             with suppress(OSError, subprocess.SubprocessError):
-                subprocess.run(command, capture_output=True, check=False, timeout=_STEP_S)  # noqa: S603
+                subprocess.run(command, capture_output=True, check=False, timeout=_STEP_S)  # noqa: S603 - our own words
     raise EmbeddedError(
         f"PostgreSQL does not run as root, and its system user {SYSTEM_USER} cannot be created: "
         "start the gateway as another user, or set DATABASE_URL"

@@ -138,7 +138,7 @@ def _initdb(cluster: Cluster, place: Path) -> None:
     command = [cluster.program("initdb"), "--pgdata", str(place), "--username", SUPERUSER, "--auth=trust", "--encoding=UTF8"]
     # The same order and letter cases everywhere, whatever the system's locales.
     command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_INITDB_S, **cluster.popen)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_INITDB_S, **cluster.popen)  # noqa: S603 - our own words
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
         raise EmbeddedError(f"PostgreSQL could not make its data directory {place}: {last}")

@@ -35,7 +35,7 @@ def salvage(execute: Execute, table: str, columns: str, key: str) -> Iterator[tu
     """
     last = None
     try:
-        for row in execute(f"SELECT {columns} FROM {table} ORDER BY {key}"):  # noqa: S608
+        for row in execute(f"SELECT {columns} FROM {table} ORDER BY {key}"):  # noqa: S608 - our own names
             last = row[0]
             yield row
         return
@@ -44,7 +44,7 @@ def salvage(execute: Execute, table: str, columns: str, key: str) -> Iterator[tu
             raise
     log.error("rows of the journal's table %s are damaged behind %s %s", table, key, last)
     try:
-        for row in execute(f"SELECT {columns} FROM {table} ORDER BY {key} DESC"):  # noqa: S608
+        for row in execute(f"SELECT {columns} FROM {table} ORDER BY {key} DESC"):  # noqa: S608 - our own names
             if last is not None and row[0] <= last:
                 return
             yield row

@@ -116,7 +116,7 @@ def launch(
 
 def _spawn(cluster: Cluster, command: list[str], log_file: Path) -> int:
     with log_file.open("ab") as output:
-        shell = subprocess.run(  # noqa: S603
+        shell = subprocess.run(  # noqa: S603 - our own words
             ["/bin/sh", "-c", _DETACH, "sh", *command],
             stdout=subprocess.PIPE,
             stderr=output,
@@ -199,7 +199,7 @@ def _answers_in_time(cluster: Cluster, sockets: Path, pid: int, stopping: thread
     ]
     begun = heard = time.monotonic()
     while runs(pid) and not stopping.is_set():
-        status = subprocess.run(command, check=False, **cluster.popen).returncode  # noqa: S603
+        status = subprocess.run(command, check=False, **cluster.popen).returncode  # noqa: S603 - our own words
         now = time.monotonic()
         if status == 0:
             return True
