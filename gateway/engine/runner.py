@@ -223,8 +223,7 @@ class Engine:
     def _take(self, run: _Run, batch: list[Event]) -> None:
         fold = run.turn.fold
         before = fold.tape.end
-        for event in batch:
-            fold.add(event)
+        fold.extend(batch)
         if fold.tape.end != before:
             run.turn.publish()
             tell(self.watchers, lambda watcher: watcher.grown(run.turn))

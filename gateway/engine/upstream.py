@@ -153,8 +153,10 @@ class _Listening:
         if self._spoken:
             self._guard.touch()
             return
-        self._frames += sum(frame.event != "ping" for frame in frames)
-        self._spoken = self._frames > _HEAD_FRAMES or any(isinstance(event, _OUTPUT) for event in events)
+        self._spoken = any(isinstance(event, _OUTPUT) for event in events)
+        if not self._spoken:
+            self._frames += sum(frame.event != "ping" for frame in frames)
+            self._spoken = self._frames > _HEAD_FRAMES
         if self._spoken:
             self._guard.allow(self._idle_s)
 

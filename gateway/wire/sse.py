@@ -4,7 +4,7 @@ It never depends on how the bytes were cut, and holds at most `max_bytes` of an 
 """
 
 from codecs import BOM_UTF8
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.core.errors import UpstreamError
 
@@ -12,9 +12,11 @@ MAX_FRAME_BYTES = 8 * 1024 * 1024
 MAX_STRAY_CHARS = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One event: its name ("" when none was given) and its data lines joined by LF, as UTF-8 bytes."""
+class Frame(NamedTuple):
+    """One event: its name ("" when none was given) and its data lines joined by LF, as UTF-8 bytes.
+
+    A tuple, as there is one a token: a frozen dataclass takes twice as long to make.
+    """
 
     event: str
     data: bytes
