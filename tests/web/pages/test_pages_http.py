@@ -11,7 +11,8 @@ from gateway.access.sessions import Sessions
 from gateway.core.jsontext import loads
 from gateway.web.gate import SESSION_COOKIE
 from gateway.web.pages.assets import assets
-from tests.running import Gateway, Start
+from simulator import Simulator
+from tests.running import Gateway, Start, run_gateway
 from tests.web.callers import ADMIN, CLOSED, UNLIMITED, bearer, session_cookie
 from tests.web.pages.seeding import TALK, seed
 
@@ -189,3 +190,21 @@ async def test_another_token_ends_every_session(gateway: Gateway) -> None:
     foreign = Sessions("some-other-token").create()
     answer = await gateway.client.get("/dashboard", headers=BROWSER | {"Cookie": f"{SESSION_COOKIE}={foreign}"})
     assert answer.status_code == 303
+
+
+async def test_while_the_database_is_away(simulator: Simulator, tmp_path: Path) -> None:
+    """What the process knows by itself is shown all the same; what only the log knows says that it cannot be read."""
+    gateway = await run_gateway(simulator, "postgresql://postgres@127.0.0.1:1/nothing", tmp_path, {"STORE_WAIT_S": "0.05"})
+    try:
+        await gateway.ask({"message": "سلام"})
+        page = await gateway.client.get("/dashboard", headers=BROWSER)
+        assert page.status_code == 200
+        assert 'role="alert"' in page.text
+        assert re.search(r"Turns waiting on disk</dt><dd>1<", page.text)
+        assert 'data-provider="openai"' in page.text
+        for path in PAGES[1:4]:
+            assert (await gateway.client.get(path, headers=BROWSER)).status_code == 503
+            assert (await gateway.client.get(path)).headers["Content-Type"] == "application/problem+json"
+        assert (await gateway.client.get("/playground", headers=BROWSER)).status_code == 200
+    finally:
+        await gateway.close()
