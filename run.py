@@ -21,7 +21,7 @@ from gateway.store.embedded import EmbeddedError, EmbeddedPostgres
 from gateway.store.folder import FolderInUse, lock_folder
 from gateway.store.journal_disk import JournalBroken
 from gateway.store.migrate import MigrationError
-from gateway.supervisor import Supervisor, WorkerFailed
+from gateway.supervisor import Supervisor, WorkerFailed, tied
 
 _FORESEEN = (SettingsError, EmbeddedError, FolderInUse, JournalBroken, MigrationError, WorkerFailed, OSError)
 
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         if flags.worker is None:
             _run(settings, signals)
         else:
-            _work(settings, flags.worker, socket.socket(fileno=flags.socket), _tell(flags.ready), signals)
+            _work(settings, flags.worker, socket.socket(fileno=flags.socket), tied(flags.lifeline), signals)
     except _FORESEEN as error:
         if signals.stopping:
             return 0
@@ -93,14 +93,6 @@ def _own_database(settings: Settings, signals: Signals, stack: ExitStack) -> str
     return database.start()
 
 
-def _tell(descriptor: int) -> Callable[[], None]:
-    def ready() -> None:
-        os.write(descriptor, b"1")
-        os.close(descriptor)
-
-    return ready
-
-
 def _flags() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="run.py",
@@ -114,7 +106,7 @@ def _flags() -> argparse.ArgumentParser:
     # How the parent process starts its workers.
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--socket", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--ready", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
     return parser
 
 

@@ -4,13 +4,14 @@ import asyncio
 import gc
 import logging
 import socket
+import time
 from collections.abc import Callable
 
 from aiohttp import web
 
 from gateway.app import build
 from gateway.settings import Settings
-from gateway.signals import Signals
+from gateway.signals import RETIRE, Signals
 from gateway.web.connections import BACKLOG, Door, most_connections
 from gateway.web.services import SERVICES
 
@@ -39,7 +40,8 @@ async def serve(
 ) -> None:
     """Serve on `listener` until a signal; a second one ends the process at once (the journal has everything).
 
-    `worker` names this process among those that share a DATA_DIR; `ready` is called when connections are accepted.
+    `RETIRE` leaves what comes to other processes; this one answers all that came to it, and ends. `worker` names this process
+    among those that share a DATA_DIR; `ready` is called when connections are accepted.
     """
     stop = signals.watch()
     app = build(settings, database_url, worker)
@@ -47,17 +49,35 @@ async def serve(
     try:
         if not await _set_up(runner, stop, signals):
             return
-        await Door(runner, listener, most_connections()).start()
+        door = Door(runner, listener, most_connections())
+        await door.start()
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         ready()
-        await stop.wait()
+        await _until_told(stop, signals)
         log.info("draining: running turns have %g seconds to finish", settings.drain_s)
-        await app[SERVICES].engine.drain(settings.drain_s)
+        patience = time.monotonic() + settings.drain_s
+        if not stop.is_set():
+            await door.retire(settings.drain_s, unless=stop)
+        await app[SERVICES].engine.drain(max(0.0, patience - time.monotonic()))
     finally:
         await runner.cleanup()
+
+
+async def _until_told(stop: asyncio.Event, signals: Signals) -> None:
+    """Return when this process is to end (`stop`), or to leave the work to others."""
+    told = asyncio.Event()
+
+    def end() -> None:
+        stop.set()
+        told.set()
+
+    signals.on_stop = end
+    asyncio.get_running_loop().add_signal_handler(RETIRE, told.set)
+    if not stop.is_set():
+        await told.wait()
 
 
 async def _set_up(runner: web.AppRunner, stop: asyncio.Event, signals: Signals) -> bool:

@@ -6,6 +6,9 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
+RETIRE: Final = signal.SIGUSR1
+"""Tells a worker that another takes its place."""
+
 _ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 

@@ -26,12 +26,18 @@ _RESERVED: Final = 256
 _FEWEST: Final = 64
 _MOST_DESCRIPTORS: Final = 262_144
 _LOOK_AGAIN_S: Final = 1.0
+_LOOK_S: Final = 0.1
+_LAST_REQUESTS_S: Final = 2.0
 
 
 class Crowd:
-    """Who is connected. When it is full, those on whose connection nothing is under way make room, the oldest first."""
+    """Who is connected. When it is full, those on whose connection nothing is under way make room, the oldest first.
+
+    `leaving`: nobody comes any more, and each answer is the last on its connection.
+    """
 
     def __init__(self, most: int) -> None:
+        self.leaving = False
         self._most = most
         self._inside: dict[Connection, None] = {}
         self._looked = float("-inf")
@@ -45,6 +51,11 @@ class Crowd:
             return False
         self._inside[connection] = None
         return True
+
+    @property
+    def busy(self) -> int:
+        """On how many connections something is under way."""
+        return sum(not connection.idle for connection in self._inside)
 
     def leave(self, connection: "Connection") -> None:
         """A connection was closed."""
@@ -115,6 +126,14 @@ class Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """See `RequestHandler`."""
+        if self._crowd.leaving:
+            resp.force_close()
+        return await super().finish_response(request, resp, start_time)
+
     def _give_up(self) -> None:
         if not self._request_count:
             self.force_close()
@@ -143,6 +162,22 @@ class Door(web.BaseSite):
         self._server = await loop.create_server(
             lambda: Connection(server, loop, self.crowd, self._head_s), sock=self._listener, backlog=BACKLOG
         )
+
+    async def retire(self, patience_s: float, unless: asyncio.Event) -> None:
+        """Accept no more, and return when those inside have got their answers, after `patience_s`, or with the event.
+
+        Connections stay open for a moment more: whoever sends another request on one is answered, and told to go elsewhere.
+        """
+        self.crowd.leaving = True
+        await self.stop()
+        loop = asyncio.get_running_loop()
+        quiet_since = began = loop.time()
+        while self.crowd and loop.time() - began < patience_s and loop.time() - quiet_since < _LAST_REQUESTS_S:
+            if unless.is_set():
+                return
+            await asyncio.sleep(_LOOK_S)
+            if self.crowd.busy:
+                quiet_since = loop.time()
 
 
 def most_connections() -> int:
