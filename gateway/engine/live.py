@@ -70,6 +70,8 @@ class LiveTurn:
         _resolve(self._for_end)
         for call in self._calls_at_end:
             self._loop.call_soon(call, outcome)
+        # They hold the turn, which holds them: such a ring would wait for the collector.
+        self._calls_at_end.clear()
         self._wake()
 
     async def first_output(self, timeout_s: float) -> None:
