@@ -174,5 +174,7 @@ async def test_told_to_end_twice(workers: Workers, launch: Launch, tmp_path: Pat
     with pytest.raises(httpx.RemoteProtocolError):
         await asking
     gateway = await launch(DATA_DIR=str(tmp_path / "data"))
+    while (await gateway.client.get("/health")).json()["spooled_turns"]:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
     found = (await gateway.client.get("/conversations/conv-1")).json()
     assert [message["status"] for message in found["messages"]] == ["interrupted", "interrupted"]
