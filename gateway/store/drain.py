@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from gateway.store.base import Store, Stored, StoreRefused, StoreUnavailable
+from gateway.store.failures import is_doubtful
 from gateway.store.journal import Journal
 from gateway.store.journal_disk import JournalBroken
 from gateway.store.journal_file import Waiting
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 _MOST_TURNS: Final = 256
 _MOST_BYTES: Final = 8 * 1024 * 1024
+_BESIDE: Final = 64
+_STRIKES: Final = 3
 
 
 @dataclass(slots=True)
@@ -62,7 +65,8 @@ class Drain:
     """One loop that writes what waits in the journal, in order, one bounded statement at a time, and looks for a lost database.
 
     The first statement after an outage is a small one, the next twice as large, and so on: a database that comes back is
-    not stormed. `retry` makes the writer try again what is stuck; `on_up` says that turns may go to the database.
+    not stormed. A turn that fails again and again while others get through is kept apart. `retry` makes the writer try again
+    what is stuck; `on_up` says that turns may go to the database.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Drain:
         self._hurry = asyncio.Event()
         self._delay_s = pace.first_s
         self._turns = _MOST_TURNS
+        self._strikes: Counter[int] = Counter()
 
     def wake(self) -> None:
         """There is something to do."""
@@ -129,11 +134,35 @@ class Drain:
         try:
             waiting = await self._journal.read(self._turns, _MOST_BYTES)
             if waiting:
-                return await self._write(waiting)
+                return await self._move(waiting)
         except JournalBroken:
             return False  # it has said so in the log
         await self._look()
         return False
+
+    async def _move(self, waiting: Sequence[Waiting]) -> bool:
+        error = await self._write(waiting)
+        if error is None:
+            self._turns = min(_MOST_TURNS, self._turns * 2)
+            self._strikes.clear()
+            self._found()
+            return True
+        if len(waiting) == 1 and is_doubtful(error) and await self._passed_by(waiting[0]):
+            self._strikes[waiting[0].seq] += 1
+            if self._strikes[waiting[0].seq] >= _STRIKES:
+                reason = str(error) or "it takes too long"
+                log.error("turn %s fails while others get through (%s): it is kept apart", _turn_id(waiting[0]), reason)
+                await self._set_apart(waiting[:1])
+            return True
+        self._lost(error)
+        return False
+
+    async def _passed_by(self, head: Waiting) -> bool:
+        """Write some turn that waits behind the first, of another conversation; False when there is none, or it fails too."""
+        conversation = head.record.begun.conversation_id
+        behind = await self._journal.read(_BESIDE, _MOST_BYTES)
+        other = next((row for row in behind if row.record.begun.conversation_id != conversation), None)
+        return other is not None and await self._write((other,)) is None
 
     async def _look(self) -> None:
         try:
@@ -144,22 +173,19 @@ class Drain:
         else:
             self._found()
 
-    async def _write(self, waiting: Sequence[Waiting]) -> bool:
+    async def _write(self, waiting: Sequence[Waiting]) -> Exception | None:
+        """Write turns; the first failure of the database ends it."""
         for batch in _rounds(waiting):
             try:
                 async with asyncio.timeout(self._pace.try_s):
                     outcomes = await put_each(self._store, [row.record for row in batch])
             except TimeoutError as error:
-                self._lost(error)
-                return False
+                return error
             await self._settle(batch, outcomes)
             failures = [outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)]
             if failures:
-                self._lost(failures[0])
-                return False
-        self._turns = min(_MOST_TURNS, self._turns * 2)
-        self._found()
-        return True
+                return failures[0]
+        return None
 
     async def _settle(self, batch: Sequence[Waiting], outcomes: Sequence[Outcome]) -> None:
         pairs = list(zip(batch, outcomes, strict=True))
@@ -169,14 +195,17 @@ class Drain:
             await self._journal.discard(stored)
             self._reach.caught_up(row.record.begun.conversation_id for row in stored)
         if refused:
-            await self._journal.refuse(refused)
-            self._reach.caught_up(row.record.begun.conversation_id for row in refused)
+            await self._set_apart(refused)
+
+    async def _set_apart(self, waiting: Sequence[Waiting]) -> None:
+        await self._journal.refuse(waiting)
+        self._reach.caught_up(row.record.begun.conversation_id for row in waiting)
 
     def _lost(self, error: Exception) -> None:
         if not self._reach.down:
             log.warning("the database is away (%s); turns wait in the journal", error or "it does not answer")
         self._reach.down = True
-        self._turns = max(1, self._turns // 2)
+        self._turns = 1 if is_doubtful(error) else max(1, self._turns // 2)
 
     def _found(self) -> None:
         if self._reach.down:
@@ -193,6 +222,10 @@ class Drain:
                 await self._hurry.wait()
         except TimeoutError:
             return
+
+
+def _turn_id(row: Waiting) -> str:
+    return row.record.begun.turn_id
 
 
 def _rounds(waiting: Sequence[Waiting]) -> list[list[Waiting]]:

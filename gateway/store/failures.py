@@ -13,6 +13,8 @@ _REFUSED_CLASSES = ("21", "22", "23", "54")
 _UNKNOWN_STATEMENT = ("26000", "42P05")
 _MISSING_SCHEMA = ("42P01", "42703", "42883", "42P10")
 _LOST_RACE = ("40001", "40P01")
+_OUTAGES = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
+_CANCELED = "57014"
 _LOST_CONNECTION = ("57P01", "57P02", "57P05", "08000", "08003", "08006")
 
 
@@ -43,6 +45,15 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError)
     return isinstance(error, ConnectionError) or sqlstate(error) in (*_LOST_RACE, *_LOST_CONNECTION)
+
+
+def is_doubtful(error: BaseException) -> bool:
+    """Whether a `StoreUnavailable` (or running out of time) may be one turn's own fault: the server failed at this statement,
+    or did not come to its end, in a way that says nothing about others."""
+    cause = error.__cause__ if isinstance(error, StoreUnavailable) else error
+    if isinstance(cause, TimeoutError) or (cause is not None and sqlstate(cause) == _CANCELED):
+        return True
+    return isinstance(cause, asyncpg.PostgresError) and sqlstate(cause)[:2] not in _OUTAGES and not is_missing_schema(cause)
 
 
 def translated(error: Exception) -> Exception:

@@ -84,7 +84,7 @@ async def test_a_locked_table_is_not_waited_for(tmp_path: Path, store: PostgresS
             for one in turns:
                 await writer.begin(one.begun)
                 assert (await writer.put(one)).message_id is None
-        await until(lambda: writer.spooled == 0)
+        await until(lambda: writer.spooled == 0 and writer.database_up)
         assert (await writer.put(record(content="10", conversation="conv-1"))).message_id is not None
     await locker.close()
     assert await replies(database_url) == {"conv-1": [f"{number}" for number in range(11)]}
