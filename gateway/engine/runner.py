@@ -27,6 +27,8 @@ from gateway.store.base import JournalFull, Receipt, TurnLog
 log = logging.getLogger(__name__)
 
 PROGRESS_S: Final = 1.0
+_LEAST_S: Final = 0.02
+_SAVES_PER_S: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class _Run:
     """A running turn.
 
     `ending` is set once somebody asked for its end, `late` once its time is up, `generating` while its task may be cancelled;
-    `unsaved` is the timer that tells the log of what has come since it was last told.
+    `unsaved` is the timer that tells the log of what has come since it was last told, at `saved_at` (loop time, seconds).
     """
 
     turn: LiveTurn
@@ -57,6 +59,7 @@ class _Run:
     generating: bool = False
     forgotten: bool = False
     unsaved: asyncio.TimerHandle | None = None
+    saved_at: float = 0.0
 
 
 class Engine:
@@ -228,12 +231,19 @@ class Engine:
             run.turn.publish()
             tell(self.watchers, lambda watcher: watcher.grown(run.turn))
             if run.unsaved is None and fold.terminal is None:
-                run.unsaved = asyncio.get_running_loop().call_later(PROGRESS_S, self._save, run)
+                self._save_soon(run)
         if fold.size > self._limits.max_reply_bytes and fold.terminal is None:
             raise GatewayError("provider_error", "The reply was longer than the server allows.", retryable=False)
 
+    def _save_soon(self, run: _Run) -> None:
+        """At once when it was long ago; the fewer turns run, the less a kill of the process takes from them."""
+        loop = asyncio.get_running_loop()
+        pace_s = min(PROGRESS_S, max(_LEAST_S, len(self._runs) / _SAVES_PER_S))
+        run.unsaved = loop.call_at(max(loop.time(), run.saved_at + pace_s), self._save, run)
+
     def _save(self, run: _Run) -> None:
         run.unsaved = None
+        run.saved_at = asyncio.get_running_loop().time()
         self._log.progress(run.turn.begun, run.turn.fold.reply())
 
     def _ended(self, run: _Run, status: TurnStatus) -> TurnEnded:

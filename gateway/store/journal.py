@@ -29,6 +29,7 @@ log = logging.getLogger("gateway.store.journal")
 
 # What running turns have come to is gathered this long (seconds), so that many of them share a transaction.
 GATHER_S: Final = 0.25
+_GATHERED_PER_S: Final = 1000
 
 
 @dataclass(slots=True)
@@ -83,9 +84,9 @@ class Journal:
     ) -> "Journal":
         """Open `<directory>/<name>.sqlite`, making it and the folder (mode 0700) when they are missing.
 
-        `max_bytes` bounds the live rows, not the file; what running turns come to is written every `gather_s` seconds at
-        most; `sync` flushes a file descriptor to the disk. Raises `JournalBroken` when the folder cannot be used or another
-        living process holds the file. Open it after forking.
+        `max_bytes` bounds the live rows, not the file; what running turns come to is written after `gather_s` seconds at
+        most, sooner when they are few; `sync` flushes a file descriptor to the disk. Raises `JournalBroken` when the folder
+        cannot be used or another living process holds the file. Open it after forking.
         """
         journal = cls(JournalFile(directory, name, sync), max_bytes, gather_s)
         journal._thread.start()
@@ -143,7 +144,7 @@ class Journal:
             return
         self._fresh[number] = (reply, time.time_ns() // 1_000_000)
         if self._gathering is None:
-            self._gathering = self._loop.call_later(self._gather_s, self._gather)
+            self._gathering = self._loop.call_later(min(self._gather_s, len(self._ids) / _GATHERED_PER_S), self._gather)
 
     def forget(self, turn_ids: Iterable[str]) -> None:
         """Drop running turns: the database has them, or they shall not be logged."""

@@ -1,7 +1,7 @@
 """What has come of a running reply, as a row of chunks that each hold only what is new.
 
-A chunk says behind which lengths it belongs (`base`: text, thoughts, calls, sources), so that writing a long reply down once a
-second costs as much as writing it down once. Replies only grow; one that shrank is written whole again.
+A chunk says behind which lengths it belongs (`base`: text, thoughts, calls, sources), so that writing a long reply down again
+and again costs as much as writing it down once. Replies only grow; one that shrank is written whole again.
 """
 
 from collections.abc import Iterable

@@ -1,5 +1,6 @@
 """The engine: every turn ends in one status, in the log and for its readers, whatever breaks."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -182,6 +183,18 @@ async def test_what_has_come_is_saved_while_the_provider_is_silent(monkeypatch: 
     await soon(stage.log.told.wait())
     assert stage.log.progressed[-1].content == "نص"
     assert stage.log.progressed[-1].thoughts[0].content == "فكر"
+    halt.on.set()
+    await soon(turn.ended())
+    await stage.over()
+
+
+async def test_of_a_lone_turn_little_is_unsaved() -> None:
+    halt = Halt()
+    stage = Stage([TextDelta("نص")], halt, *GOOD)
+    turn = stage.start()
+    await soon(halt.reached.wait())
+    timer = stage.engine._runs[turn.begun.turn_id].unsaved
+    assert stage.log.told.is_set() or (timer is not None and timer.when() <= asyncio.get_running_loop().time() + 0.05)
     halt.on.set()
     await soon(turn.ended())
     await stage.over()
