@@ -71,6 +71,7 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     journal = await Journal.open(settings.data_dir / "journal", worker, max_bytes=settings.journal_max_bytes)
     stack.push_async_callback(journal.close)
     writer = Writer(store, journal, store_wait_s=settings.store_wait_s)
+    store.lacks = writer.holds
     stack.push_async_callback(writer.close, _FLUSH_S)
     await _prepare(store)
     writer.start()
@@ -167,8 +168,9 @@ async def _prepare(store: PostgresStore) -> None:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             await store.prepare()
-    except (StoreUnavailable, TimeoutError):
-        log.warning("the database is away: turns are kept in the journal until it is back")
+    except (StoreUnavailable, TimeoutError) as error:
+        reason = str(error) or "it does not answer"
+        log.warning("the database is away (%s): turns are kept in the journal until it is back", reason)
 
 
 def _router(settings: Settings, simulated_at: str | None) -> Router:

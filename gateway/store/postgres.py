@@ -33,7 +33,8 @@ class PostgresStore:
     """A `Store`, a `ClaimStore` and `Reports`. Connects when it is first asked something, prepares the schema then, and finds
     its way back by itself when the database was away or was replaced. Belongs to one event loop; `close` it there.
 
-    `on_charged` hears where each turn lies that its caller's daily limit was charged for."""
+    `on_charged` hears where each turn lies that its caller's daily limit was charged for; `lacks` tells whether turns of a
+    conversation are on their way here, so that its history would have a hole."""
 
     def __init__(self, dsn: Dsn, *, pool_size: int = 5, command_timeout_s: float = 5.0) -> None:
         self._dsn = dsn
@@ -42,6 +43,7 @@ class PostgresStore:
         self._migration: asyncio.Task[list[str]] | None = None
         self._migrated = False
         self.on_charged: Callable[[TurnRecord, Stored], None] = _ignore
+        self.lacks: Callable[[str], bool] = _nothing_of
 
     async def prepare(self) -> None:
         """Bring the schema up to date, however long it takes. Raises `StoreUnavailable` and `MigrationError`."""
@@ -77,6 +79,8 @@ class PostgresStore:
 
     async def history(self, conversation_id: str, viewer: Viewer, limit: int) -> tuple[Message, ...]:
         """See `Store.history`."""
+        if self.lacks(conversation_id):
+            raise StoreUnavailable("turns of the conversation are on their way from the journal")
         return await self.run(lambda connection: reads.history(connection, conversation_id, viewer, limit))
 
     async def states(self, conversation_id: str, call_ids: Sequence[str]) -> Mapping[str, KeptState]:
@@ -221,6 +225,10 @@ class PostgresStore:
 
 def _ignore(_: TurnRecord, __: Stored) -> None:
     pass
+
+
+def _nothing_of(_: str) -> bool:
+    return False
 
 
 def _conversation_id(record: TurnRecord) -> str:

@@ -73,6 +73,14 @@ class Writer:
         """Whether it is still being found out what earlier processes left; turns go to the journal until then."""
         return self._reach.recovering
 
+    def holds(self, conversation_id: str) -> bool:
+        """Whether turns of a conversation may wait here for the database: whoever reads it there would miss them."""
+        if not (self._reach.recovering or conversation_id in self._reach.behind):
+            return False
+        if not self._reach.away:
+            self._drain.hurry()
+        return True
+
     def start(self) -> None:
         """Begin to write what the journal still holds, of this worker and of dead ones; the database may be away."""
         self._draining = self._loop.create_task(self._drain.run(), name="drain")

@@ -49,6 +49,18 @@ async def test_a_newer_turn_goes_behind_the_waiting_ones_of_its_conversation_onl
         assert (await writer.put(record(conversation="conv-old"))).message_id == 5
 
 
+async def test_a_conversation_with_waiting_turns_is_known_to_be_incomplete(tmp_path: Path, store: FakeStore) -> None:
+    async with writing(tmp_path, store) as writer:
+        await writer.put(record(conversation="conv-1"))
+        assert not writer.holds("conv-1")
+        store.script = away
+        await writer.put(record(conversation="conv-1"))
+        assert writer.holds("conv-1")
+        assert not writer.holds("conv-2")
+        store.script = there
+        await until(lambda: writer.spooled == 0 and not writer.holds("conv-1"))
+
+
 async def test_a_hanging_statement_that_comes_back_ends_the_waiting(tmp_path: Path, store: FakeStore) -> None:
     async with writing(tmp_path, store, store_wait_s=0.01, pace=Pace(first_s=100, longest_s=100)) as writer:
         store.gate.clear()
