@@ -88,7 +88,7 @@ async def open_streams(servers_: Sequence[Server], scale: float) -> None:
 async def first_tokens(direct: Server, gateway: Server, scale: float, tokens: int) -> None:
     """What the gateway adds to the time to the first token while it is half busy."""
     busy = await measure(gateway, BURST, scale / 5, tokens)
-    rate = 500 / max(busy.cpu_ms, 0.5)
+    rate = busy.rate / 2
     print(f"\n{FIRST} ({rate:.0f} streams a second)")
     found: list[Run] = []
     for server in (direct, gateway):
