@@ -207,6 +207,11 @@ class Health(Protocol):
         """Whether the last write or probe reached PostgreSQL."""
         ...
 
+    @property
+    def journal_ok(self) -> bool:
+        """Whether the journal could be written when last tried; while it cannot, no turn may begin."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:

@@ -1,11 +1,16 @@
 """GET / and /health*: what monitoring reads."""
 
+import asyncio
+from typing import Final
+
 from aiohttp import web
 
 from gateway.core.errors import GatewayError
 from gateway.core.jsontext import dumps
 from gateway.store.base import StoreUnavailable
 from gateway.web.services import SERVICES, Services
+
+_PROMPTLY_S: Final = 2.0
 
 
 def json_response(body: object, status: int = 200) -> web.Response:
@@ -39,10 +44,12 @@ async def health(request: web.Request) -> web.Response:
     spooled, refused = services.health.spooled, services.health.refused
     providers = {name: found.state for name, found in services.router.health().items()}
     redis = None if services.shared is None else "up" if services.shared.link.up else "down"
-    healthy = database == "up" and redis != "down" and not spooled and not refused and "down" not in providers.values()
+    journal = "up" if services.health.journal_ok else "down"
+    well = "down" not in (database, journal, redis, *providers.values())
     body: dict[str, object] = {
-        "status": "healthy" if healthy else "degraded",
+        "status": "healthy" if well and not spooled and not refused else "degraded",
         "database": database,
+        "journal": journal,
         "spooled_turns": spooled,
         "refused_turns": refused,
         "providers": providers,
@@ -56,8 +63,9 @@ async def health(request: web.Request) -> web.Response:
 
 async def _database(services: Services) -> str:
     try:
-        await services.store.ping()
-    except StoreUnavailable:
+        async with asyncio.timeout(_PROMPTLY_S):
+            await services.store.ping()
+    except (StoreUnavailable, TimeoutError):
         return "down"
     return "up"
 

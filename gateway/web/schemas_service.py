@@ -35,6 +35,8 @@ class HealthReport(AnswerModel):
 
     status: Literal["healthy", "degraded"]
     database: Literal["up", "down"]
+    journal: Literal["up", "down"]
+    """While the journal cannot be written, no new turn is accepted."""
     spooled_turns: Count
     """Turns that wait for the database."""
     refused_turns: Count
