@@ -120,8 +120,8 @@ def left_in_damaged(path: Path, *, running_too: bool = True) -> Iterator[list[Ro
             yield from slices(ended_rows(connection.execute))
             if running_too:
                 yield from slices(interrupted_rows(connection.execute))
-    except (DamageError, sqlite3.Error, OSError):
-        log.exception("no more can be read of %s", path)
+    except (DamageError, sqlite3.Error, OSError) as error:
+        log.error("no more can be read of %s: %s", path, error)  # noqa: TRY400
 
 
 def running_in_damaged(path: Path) -> list[tuple[int, bytes]]:
@@ -132,8 +132,8 @@ def running_in_damaged(path: Path) -> list[tuple[int, bytes]]:
             found.extend(
                 (int(str(number)), _blob(begun)) for number, begun in salvage(connection.execute, "running", "id, begun", "id")
             )
-    except (DamageError, sqlite3.Error, OSError):
-        log.exception("no more can be read of %s", path)
+    except (DamageError, sqlite3.Error, OSError) as error:
+        log.error("no more can be read of %s: %s", path, error)  # noqa: TRY400
     return found
 
 

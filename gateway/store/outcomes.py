@@ -14,18 +14,25 @@ Outcome = Stored | StoreRefused | StoreUnavailable
 async def put_each(store: Store, records: Sequence[TurnRecord]) -> list[Outcome]:
     """Put turns of different conversations in one statement, and say for each what came of it.
 
-    A refused statement is halved until the turns at fault stand alone. Raises nothing but `CancelledError`.
+    A refused statement is halved until the turns at fault stand alone. Raises nothing but `CancelledError`. What an error
+    says is not logged where it may quote the turn.
     """
     try:
         stored = await store.put(records)
         return [outcome for _, outcome in zip(records, stored, strict=True)]
     except StoreUnavailable as error:
         return [error] * len(records)
-    except Exception as error:
-        # What is neither a refusal nor an outage is a mistake of the server's own; the turn is no less worth keeping.
+    except StoreRefused as error:
         if len(records) == 1:
-            log.exception("the database refuses turn %s, which is kept apart in the journal", records[0].begun.turn_id)
-            return [error if isinstance(error, StoreRefused) else StoreRefused(repr(error))]
+            log.error("turn %s is kept apart in the journal: %s", records[0].begun.turn_id, error)  # noqa: TRY400
+            return [error]
+    except Exception as error:
+        # A mistake of the server's own; the turn is no less worth keeping.
+        if len(records) == 1:
+            name = type(error).__name__
+            trace = (RuntimeError, RuntimeError(name), error.__traceback__)
+            log.error("turn %s is kept apart in the journal", records[0].begun.turn_id, exc_info=trace)  # noqa: TRY400
+            return [StoreRefused(name)]
     half = len(records) // 2
     outcomes = await put_each(store, records[:half])
     if isinstance(outcomes[-1], StoreUnavailable):

@@ -12,6 +12,7 @@ from tests.faults.crowd import Asked
 from tests.faults.database import rows
 
 PATIENCE_S = 120.0
+NOT_ACCEPTED = ("overloaded", "shutting_down", "log_unavailable")
 # What comes is kept about once a second; a busy machine may take a little longer.
 FRESH_S = 3.0
 
@@ -89,7 +90,8 @@ def _wrong(asked: Asked, turns: Sequence[Logged]) -> Iterator[str]:
         yield f"doubled, {len(turns)} times in the log"
         return
     if not turns:
-        if asked.turn_id is not None or asked.end in ("done", "failed"):
+        accepted = asked.turn_id is not None and asked.code not in NOT_ACCEPTED
+        if accepted or asked.end in ("done", "failed"):
             yield "lost"
         return
     turn = turns[0]
