@@ -45,20 +45,27 @@ class Lookup:
         made = turn_time(turn_id)
         if made is None:
             return None
+        found, error = await self._stored(turn_id)
+        age = time.time() - made
+        young = -_CLOCK_SKEW_S < age < self._turn_timeout_s
+        if found is None and young and self._following is not None:
+            found = await self._followed(turn_id, max(0.0, _NEW_S - age))
+            if found is None:
+                # It may have ended between the two looks: no longer followed, and stored by now.
+                found, error = await self._stored(turn_id)
+        if found is None and (young or error.code == "log_unavailable"):
+            raise error
+        return found
+
+    async def _stored(self, turn_id: str) -> tuple[LiveTurn | None, GatewayError]:
+        """The turn as the log has it; where it has none, why that may be."""
+        elsewhere = GatewayError("turn_elsewhere", "The reply is being written elsewhere; try again in a moment.", retry_after=2)
         try:
             stored = await self._store.turn(turn_id)
         except StoreUnavailable:
-            error = GatewayError("log_unavailable", "The reply cannot be read now; try again in a moment.", retry_after=2)
-        else:
-            if stored is not None:
-                return replay(stored)
-            error = GatewayError("turn_elsewhere", "The reply is being written elsewhere; try again in a moment.", retry_after=2)
-        age = time.time() - made
-        young = -_CLOCK_SKEW_S < age < self._turn_timeout_s
-        followed = await self._followed(turn_id, max(0.0, _NEW_S - age)) if young else None
-        if followed is None and (young or error.code == "log_unavailable"):
-            raise error
-        return followed
+            detail = "The reply cannot be read now; try again in a moment."
+            return None, GatewayError("log_unavailable", detail, retry_after=2)
+        return (None if stored is None else replay(stored)), elsewhere
 
     async def _followed(self, turn_id: str, wait_s: float) -> LiveTurn | None:
         if self._following is None:

@@ -116,7 +116,7 @@ async def test_drained_turns_may_finish() -> None:
     with pytest.raises(GatewayError, match="shutting_down"):
         stage.start()
     halt.on.set()
-    assert not stage.log.hurried
+    assert [stage.log.hurried] == [False]
     await soon(draining)
     assert stage.log.hurried
     assert (await soon(reading))[-1].data["status"] == "completed"
