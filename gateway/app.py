@@ -25,6 +25,7 @@ from gateway.engine.sharing import Sharing
 from gateway.engine.upstream import Timeouts, Upstream, open_session
 from gateway.observe.metrics import Metrics
 from gateway.observe.prices import Prices
+from gateway.observe.turns import TurnLines
 from gateway.providers.registry import PROVIDERS
 from gateway.settings import PROVIDER_NAMES, Settings
 from gateway.store.base import StoreUnavailable
@@ -96,7 +97,7 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     prompts = PromptBuilder(store, recent, settings.history_messages, settings.max_output_tokens)
     admission = open_admission(settings, store, session, stack)
     intake = Intake(engine, router, prompts, store, keys, admission.rates, admission.ledger, simulated=simulated_at is not None)
-    engine.watchers.append(intake)
+    engine.watchers.extend((intake, TurnLines()))
     # The first thing to happen at the end: nothing below waits long for the database then.
     stack.callback(store.hurry)
     return Services(
