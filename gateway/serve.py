@@ -6,6 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from typing import Final
 
 from aiohttp import web
 
@@ -17,16 +18,37 @@ from gateway.web.services import SERVICES
 
 log = logging.getLogger(__name__)
 
-_LAST_WORDS_S = 0.4
+_LAST_WORDS_S: Final = 0.4
+
+_GONE_S: Final = 60
+# Connections take these over from the socket that accepts them. What a client does not take is kept for it by the kernel, too:
+# that is bounded, and a client that acknowledges nothing for a minute is gone (half-open connections say nothing by themselves).
+_CONNECTION_OPTIONS: Final = [
+    (socket.SOL_SOCKET, socket.SO_SNDBUF, 256 * 1024),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (
+            ("TCP_KEEPIDLE", _GONE_S),
+            ("TCP_KEEPINTVL", _GONE_S // 4),
+            ("TCP_KEEPCNT", 4),
+            ("TCP_USER_TIMEOUT", _GONE_S * 1000),
+        )
+        if hasattr(socket, name)
+    ),
+]
 
 
 def listen(settings: Settings) -> socket.socket:
     """Bind the server's address. Raises `OSError` naming the address that is taken."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise OSError(f"{settings.host}:{settings.port}: {error.strerror or error}; see HOST and PORT") from None
+    for level, option, value in _CONNECTION_OPTIONS:
+        listener.setsockopt(level, option, value)
+    return listener
 
 
 def address(listener: socket.socket) -> str:

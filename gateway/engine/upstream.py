@@ -99,6 +99,7 @@ class Upstream:
                     events = _decode(decoder, found)
                     listening.heard(found, events)
                     if events:
+                        size = 0  # what has become events is not held here, and its text is bounded where it is
                         yield events
                         if isinstance(events[-1], _TERMINAL):
                             await _read_to_end(response)

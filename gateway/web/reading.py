@@ -1,7 +1,11 @@
 """Sending a turn's events to one client."""
 
 import asyncio
+import fcntl
 import logging
+import termios
+from array import array
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
@@ -58,13 +62,22 @@ class _Patience:
         """The same write has waited for `beats` heartbeats."""
         if self._transport is None:
             return
-        left = self._transport.get_write_buffer_size()
+        left = _untaken(self._transport)
         if beats == 1 or left < self._left:
             self._since = beats
         self._left = left
         if left and beats - self._since >= STUCK_BEATS:
             log.info("a client takes nothing: its connection is closed, its turn goes on")
             self._transport.abort()
+
+
+def _untaken(transport: asyncio.Transport) -> int:
+    """How many bytes wait for the client: here, and, where the kernel tells, there."""
+    there = array("i", [0])
+    line = transport.get_extra_info("socket")
+    with suppress(OSError, ValueError):
+        fcntl.ioctl(line.fileno(), termios.TIOCOUTQ, there, True)
+    return transport.get_write_buffer_size() + there[0]
 
 
 def _raise_early_failure(turn: LiveTurn) -> None:
