@@ -9,10 +9,11 @@ import pytest
 from gateway.engine import link
 from simulator import Simulator
 from tests.access.redis_server import RedisServer, running_redis
+from tests.faults.durable import database, place, provider, serve, url
 from tests.processes import launch
 from tests.running import Gateway, run_gateway
 
-__all__ = ["launch"]
+__all__ = ["database", "launch", "place", "provider", "serve", "url"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

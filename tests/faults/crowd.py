@@ -59,14 +59,14 @@ class Manner:
 
 
 class Crowd:
-    """Asks, and remembers. `where` tells the gateway's address, which may change."""
+    """Asks, and remembers. `where` tells the gateway's address, which may change; ids of conversations begin with `prefix`."""
 
     def __init__(self, where: Callable[[], str], manner: Manner | None = None, seed: int = 1) -> None:
         self.asked: list[Asked] = []
         self.manner = manner or Manner()
         self._where = where
         self._chance = random.Random(seed)
-        self._run = self._chance.randrange(1 << 30)
+        self.prefix = f"conv-{self._chance.randrange(1 << 60):x}-"
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Crowd":
@@ -84,8 +84,8 @@ class Crowd:
         manner = self.manner
         answer = " ".join(f"كلمة{number}ـ{place}" for place in range(manner.words))
         pace = f"gap_ms={self._chance.choice(manner.gaps_ms)} ttft_ms={self._chance.randint(0, manner.think_ms)}"
-        question = f'ما معنى «سؤال{self._run}ـ{number}»؟ [[sim: {pace} reply="{answer}"]]'
-        conversation_id = f"conv-{self._run}-{f's{number // 40}' if number % manner.shared == 0 else number}"
+        question = f'ما معنى «سؤال{self.prefix}{number}»؟ [[sim: {pace} reply="{answer}"]]'
+        conversation_id = self.prefix + (f"s{number // 40}" if number % manner.shared == 0 else str(number))
         asked = Asked(question, answer, conversation_id, number % 2 == 1 if streamed is None else streamed)
         self.asked.append(asked)
         return asked

@@ -77,7 +77,8 @@ class Database:
 
     async def cut(self, url: str) -> None:
         """Cut every connection to a database."""
-        await execute(self.admin_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name_of(url))
+        statement = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name_of(url)}'"
+        await execute(self.admin_url, statement)
 
     def _url(self, name: str) -> str:
         return self.admin_url.replace("@/postgres?", f"@/{name}?")
@@ -88,11 +89,12 @@ def name_of(url: str) -> str:
     return str(parse_dsn(url).arguments["database"])
 
 
-async def execute(url: str, statement: str, *arguments: object) -> None:
-    """Run one statement on a connection of its own."""
+async def execute(url: str, *statements: str) -> None:
+    """Run statements on a connection of their own."""
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(statement, *arguments)
+        for statement in statements:
+            await connection.execute(statement)
     finally:
         await connection.close()
 

@@ -1,4 +1,4 @@
-"""Fixtures of durability tests."""
+"""Fixtures of durability tests, which share a database server; those of one file share a loop."""
 
 import asyncio
 import shutil
@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 import simulator as stand_in
 from tests.conftest import quickest_folder
@@ -17,7 +18,7 @@ from tests.faults.server import Server
 Serve = Callable[..., Awaitable[Server]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def place() -> Iterator[Path]:
     """A folder that PostgreSQL's own user may enter."""
     folder = Path(tempfile.mkdtemp(prefix="gw-", dir=quickest_folder()))
@@ -26,7 +27,7 @@ def place() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def database(place: Path) -> Iterator[Database]:
     """A PostgreSQL that may be taken away."""
     server = Database(place, KILLABLE)
@@ -40,13 +41,7 @@ def database(place: Path) -> Iterator[Database]:
     asyncio.run(server.stop())
 
 
-@pytest.fixture
-async def url(database: Database) -> str:
-    """The address of an empty log."""
-    return await database.fresh()
-
-
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def provider() -> AsyncIterator[stand_in.Simulator]:
     """Providers that answer as questions tell them to."""
     running = await stand_in.start_simulator()
@@ -54,13 +49,21 @@ async def provider() -> AsyncIterator[stand_in.Simulator]:
     await running.close()
 
 
-@pytest.fixture
-async def serve(provider: stand_in.Simulator, place: Path, tmp_path: Path) -> AsyncIterator[Serve]:
-    """Starts gateways; keyword arguments are settings."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url(database: Database) -> str:
+    """The address of a log."""
+    return await database.fresh()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def serve(provider: stand_in.Simulator, place: Path) -> AsyncIterator[Serve]:
+    """Starts gateways, each in a folder of its own; keyword arguments are settings."""
     async with AsyncExitStack() as stack:
 
         async def start(**settings: str) -> Server:
-            server = Server(tmp_path, provider.base_url, settings)
+            folder = Path(tempfile.mkdtemp(prefix="g-", dir=place))
+            folder.chmod(0o755)
+            server = Server(folder, provider.base_url, settings)
             stack.push_async_callback(server.close)
             await server.start()
             return server

@@ -2,14 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import psutil
 
 from tests.faults.crowd import Crowd
 from tests.faults.ledger import Comparison, compared, settled
-from tests.faults.server import Server
+from tests.faults.server import Server, postgres_in
+from tests.store.writing import until
 
 Blow = Callable[[Server], Awaitable[None]]
 
@@ -20,26 +21,24 @@ async def kill_it(server: Server) -> None:
     await server.start()
 
 
-async def endure_kills(
-    server: Server, url: str, crowd: Crowd, kills: int, chance: random.Random, *, longest_s: float, blow: Blow = kill_it
-) -> Comparison:
-    """Kill it so often, each time a random while (at most `longest_s`) after it began to serve; compare when all is settled."""
+async def endure_blows(server: Server, url: str, crowd: Crowd, blows: Iterable[tuple[float, Blow]]) -> Comparison:
+    """Strike as often as told, each time so many seconds after the last; compare when all is settled."""
 
-    async def killing() -> None:
-        for _ in range(kills):
-            await asyncio.sleep(chance.uniform(0.0, longest_s))
+    async def striking() -> None:
+        for pause_s, blow in blows:
+            await asyncio.sleep(pause_s)
             await blow(server)
-        await asyncio.sleep(chance.uniform(0.0, longest_s))
 
-    await crowd.ask_during(killing())
+    await crowd.ask_during(striking())
     await settled(server.url)
-    return await compared(url, crowd.asked)
+    return await compared(url, crowd)
 
 
 async def kill_its_database(server: Server) -> None:
-    """The embedded database dies; the gateway lives and brings it back."""
-    postmaster_of(server.data).kill()
-    await asyncio.sleep(0)
+    """The embedded database dies, and the gateway brings it back."""
+    killed = postmaster_of(server.data)
+    killed.kill()
+    await until(lambda: postgres_in(server.data) and postmaster_of(server.data) != killed)
 
 
 async def kill_both(server: Server) -> None:

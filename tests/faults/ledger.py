@@ -2,19 +2,19 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 
-from tests.faults.crowd import Asked
+from tests.faults.crowd import Asked, Crowd
 from tests.faults.database import rows
 
 PATIENCE_S = 120.0
 NOT_ACCEPTED = ("overloaded", "shutting_down", "log_unavailable")
 # What comes is kept about once a second; a busy machine may take a little longer.
-FRESH_S = 3.0
+FRESH_S = 2.0
 
 
 @dataclass(slots=True)
@@ -39,23 +39,35 @@ class Comparison:
     wrong: list[str] = field(default_factory=list)
 
 
+async def health(url: str) -> dict[str, Any]:
+    """What a gateway says of itself."""
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/health") as answer:
+        body: dict[str, Any] = await answer.json()
+        return body
+
+
+async def reported(url: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Wait until a gateway says of itself what is waited for; its /health then."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            body = await health(url)
+            if condition(body):
+                return body
+            await asyncio.sleep(0.05)
+
+
 async def settled(url: str) -> dict[str, Any]:
     """Wait until a gateway has no turn running or waiting for the database; its /health then."""
-    async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
-        while True:
-            async with session.get(f"{url}/health") as answer:
-                body: dict[str, Any] = await answer.json()
-            if not (body["active_turns"] or body["spooled_turns"]) and body["database"] == "up":
-                return body
-            await asyncio.sleep(0.1)
+    return await reported(url, lambda body: body["database"] == "up" and not (body["active_turns"] or body["spooled_turns"]))
 
 
-async def read_log(database_url: str) -> dict[str, Logged]:
-    """Every turn in the log."""
-    found = await rows(
-        database_url,
-        "SELECT turn_id::text, conversation_id, role, content, status, error::text FROM messages ORDER BY id",
-    )
+async def read_log(database_url: str, prefix: str) -> dict[str, Logged]:
+    """Every turn of the conversations whose ids begin so."""
+    statement = """
+        SELECT turn_id::text, conversation_id, role, content, status, error::text FROM messages
+        WHERE starts_with(conversation_id, $1) ORDER BY id
+    """
+    found = await rows(database_url, statement, prefix)
     turns: dict[str, Logged] = {}
     for row in found:
         turn = turns.setdefault(row["turn_id"], Logged(row["turn_id"], row["conversation_id"], row["status"]))
@@ -64,9 +76,9 @@ async def read_log(database_url: str) -> dict[str, Logged]:
     return turns
 
 
-async def compared(database_url: str, asked: Sequence[Asked]) -> Comparison:
-    """Compare a settled log with what all of its clients saw."""
-    return compare(asked, await read_log(database_url))
+async def compared(database_url: str, crowd: Crowd) -> Comparison:
+    """Compare a settled log with what clients saw."""
+    return compare(crowd.asked, await read_log(database_url, crowd.prefix))
 
 
 def compare(asked: Sequence[Asked], log: dict[str, Logged]) -> Comparison:

@@ -102,4 +102,4 @@ async def endure(
 
     await crowd.ask_during(meanwhile())
     await settled(server.url)
-    return Outage(await compared(url, crowd.asked), tuple(one.ended - one.begun for one in crowd.asked))
+    return Outage(await compared(url, crowd), tuple(one.ended - one.begun for one in crowd.asked))

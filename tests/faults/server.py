@@ -133,6 +133,11 @@ def postgres_in(data: Path) -> list[psutil.Process]:
     return found
 
 
+def own_database(server: Server) -> str:
+    """The address of a gateway's embedded database."""
+    return f"postgresql://postgres@/postgres?host={server.data}/postgres"
+
+
 @asynccontextmanager
 async def serving(home: Path, provider_url: str, **settings: str) -> AsyncIterator[Server]:
     """A gateway that serves, and is gone at the end."""
