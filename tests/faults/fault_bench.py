@@ -36,7 +36,7 @@ MODELS = {"openai": "gpt-6-luna", "anthropic": "claude-haiku-5-5", "groq": "open
 TOKENS = 8
 TEXT = "[محاكاة]" + " سلام" * (TOKENS - 1)
 _CELL = re.compile(rb"cell-\d+")
-PATIENT, HASTY = Timeouts(20.0, 20.0, 20.0), Timeouts(20.0, 0.5, 0.5)
+PATIENT, HASTY = Timeouts(20.0, 20.0, 20.0), Timeouts(20.0, 1.5, 1.5)
 
 
 class Log:
