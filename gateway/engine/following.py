@@ -55,12 +55,13 @@ class Following:
         self._known: WeakValueDictionary[str, FollowedTurn] = WeakValueDictionary()
         self._followed: dict[str, FollowedTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._looking = False
+        self._looking = self._closed = False
         link.readers.append(self._read)
         link.on_pulse.append(self._pulse)
 
     async def close(self) -> None:
         """Look after nothing any more."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -138,6 +139,8 @@ class Following:
         return True
 
     def _end(self, turn: FollowedTurn, outcome: Outcome) -> None:
+        # Whoever asks from now on is served from where the turn really is, or from the log.
+        self._known.pop(turn.begun.turn_id, None)
         self._followed.pop(turn.begun.turn_id, None)
         if turn.outcome is None:
             turn.end(outcome)
@@ -204,6 +207,9 @@ class Following:
             await self._link.outbox.post(process, letter)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._closed:
+            work.close()
+            return
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
