@@ -9,7 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +85,9 @@ def floor(provider: Server, database_url: str) -> Iterator[Server]:
 
 
 @contextmanager
-def gateway(provider: Server, database_url: str, **settings: str) -> Iterator[Server]:
+def gateway(
+    provider: Server, database_url: str, *, name: str = "gateway", command: Sequence[str] = ("run.py",), **settings: str
+) -> Iterator[Server]:
     """The gateway with everything on: a key to show, limits, journal, metrics."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
@@ -101,9 +103,9 @@ def gateway(provider: Server, database_url: str, **settings: str) -> Iterator[Se
             "MAX_ACTIVE_TURNS": "20000",
             **settings,
         }
-        with process("run.py", environment=environment, port=port) as pid:
+        with process(*command, environment=environment, port=port) as pid:
             _wait_until_ready(port)
-            yield Server("gateway", f"http://127.0.0.1:{port}", pid, (f"Authorization: Bearer {KEY}",))
+            yield Server(name, f"http://127.0.0.1:{port}", pid, (f"Authorization: Bearer {KEY}",))
 
 
 def _wait_until_ready(port: int) -> None:

@@ -1,0 +1,234 @@
+"""What durability costs nobody: outages, kills, hang-ups and signals under load, for longer than tests have time for.
+
+`python -m bench.faults` takes about half an hour and prints one table; the scenarios are those of `tests/faults`, with bigger
+numbers. `wrong` counts turns that are lost, doubled, or not text for text what the client saw: it must be 0.
+"""
+
+import argparse
+import asyncio
+import random
+import shutil
+import signal
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import simulator
+from tests.faults.cancels import hang_up, left_in
+from tests.faults.crowd import Crowd, Manner
+from tests.faults.database import Database, breaking
+from tests.faults.kills import Blow, endure_blows, kill_both, kill_it, kill_its_database, kill_while_it_starts
+from tests.faults.ledger import Comparison, compared, settled, texts
+from tests.faults.outages import TROUBLES, endure
+from tests.faults.server import Server, own_database, serving
+
+KEPT_S = 65.0  # ended turns are kept for a minute
+DRAIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; `seconds` are what each chat took."""
+
+    name: str
+    comparison: Comparison
+    note: str = ""
+    seconds: tuple[float, ...] = ()
+
+    def line(self) -> str:
+        """Print it."""
+        found = self.comparison
+        took = " / ".join(f"{value:.2f}" for value in _quantiles(self.seconds)) if self.seconds else ""
+        ends = ", ".join(f"{count} {name}" for name, count in sorted(found.ends.items()))
+        log = ", ".join(f"{count} {name}" for name, count in sorted(found.logged.items()))
+        return f"| {self.name} | {ends} | {log} | {found.spooled} | {len(found.wrong)} | {took} | {self.note} |"
+
+
+@dataclass(slots=True)
+class Bench:
+    """What scenarios need."""
+
+    place: Path
+    database: Database
+    provider: simulator.Simulator
+    flags: argparse.Namespace
+    rows: list[Row] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def gateway(self, **settings: str) -> AsyncIterator[Server]:
+        """A gateway in a folder of its own."""
+        async with serving(_open_folder(self.place), self.provider.base_url, **settings) as server:
+            yield server
+
+    def add(self, row: Row) -> None:
+        """Take up a line, and say at once what is wrong."""
+        self.rows.append(row)
+        print(row.line(), flush=True)
+        if row.comparison.wrong:
+            print(texts(row.comparison.wrong), flush=True)
+
+
+async def outages(bench: Bench) -> None:
+    """The database away in every way, under load."""
+    seconds, manner = bench.flags.seconds, Manner(rate=bench.flags.rate)
+    for name, trouble in TROUBLES.items():
+        url = await bench.database.fresh()
+        async with bench.gateway(DATABASE_URL=url) as server, Crowd(lambda: server.url, manner) as crowd:
+            outage = await endure(server, url, crowd, trouble(bench.database, url), seconds, around_s=3)
+            bench.add(Row(f"database {name}, {seconds:g} s", outage.comparison, f"{manner.rate:g} turns/s", outage.seconds))
+
+
+async def broken_wire(bench: Bench) -> None:
+    """Connections to the database that break in the middle of messages."""
+    seconds, manner = bench.flags.seconds, Manner(rate=bench.flags.rate)
+    url = await bench.database.fresh()
+    async with breaking(url, random.Random(1)) as (broken_url, wire):
+
+        @asynccontextmanager
+        async def breaks() -> AsyncIterator[None]:
+            wire.breaks = True
+            yield
+            wire.breaks = False
+
+        async with bench.gateway(DATABASE_URL=broken_url) as server, Crowd(lambda: server.url, manner) as crowd:
+            outage = await endure(server, url, crowd, breaks(), seconds, around_s=3)
+        bench.add(Row(f"connections break, {seconds:g} s", outage.comparison, f"{wire.cuts} breaks", outage.seconds))
+
+
+async def kills(bench: Bench) -> None:
+    """kill -9, again and again."""
+    chance = random.Random(bench.flags.seed)
+    url = await bench.database.fresh()
+    manner = Manner(rate=20, words=120, gaps_ms=(0, 3, 25), think_ms=800)
+    async with bench.gateway(DATABASE_URL=url) as server, Crowd(lambda: server.url, manner) as crowd:
+        comparison = await endure_blows(server, url, crowd, _blows(bench.flags.kills, chance, [kill_it]))
+    bench.add(Row(f"{bench.flags.kills} kills", comparison))
+
+
+async def kills_of_both(bench: Bench) -> None:
+    """The gateway, its embedded database, both, and a gateway that is just starting."""
+    chance = random.Random(bench.flags.seed)
+    manner = Manner(rate=20, words=120, gaps_ms=(0, 3, 25), think_ms=800)
+    number = max(1, bench.flags.kills // 4)
+    ways = [kill_it, kill_its_database, kill_both, kill_while_it_starts(chance)]
+    async with bench.gateway() as server, Crowd(lambda: server.url, manner) as crowd:
+        comparison = await endure_blows(server, own_database(server), crowd, _blows(number, chance, ways))
+        bench.add(Row(f"{number} kills, also of the embedded database", comparison))
+
+
+def _blows(number: int, chance: random.Random, ways: list[Blow]) -> Iterator[tuple[float, Blow]]:
+    for _ in range(number):
+        # Most of them soon, some after replies have been coming for a while.
+        yield chance.choice((chance.uniform(0, 1), chance.uniform(0, 5))), chance.choice(ways)
+
+
+async def hang_ups(bench: Bench) -> None:
+    """Clients that hang up at any moment."""
+    chance = random.Random(bench.flags.seed)
+    manner = Manner(words=60, gaps_ms=(0, 4, 8), think_ms=300)
+    for abandon_s in ("0", "300"):
+        url = await bench.database.fresh()
+        bench.provider.log.clear()
+        async with bench.gateway(DATABASE_URL=url, ABANDON_S=abandon_s) as server, Crowd(lambda: server.url, manner) as crowd:
+            looks = []
+            for clients in (bench.flags.clients, bench.flags.clients):
+                await hang_up(crowd, clients, chance, longest_s=0.8)
+                await settled(server.url)
+                await asyncio.sleep(KEPT_S)
+                looks.append(await left_in(server))
+            comparison = await compared(url, crowd)
+        before, after = looks
+        note = (
+            f"after {bench.flags.clients} and after twice as many: {before.tasks} and {after.tasks} tasks, {before.clients} and "
+            f"{after.clients} sockets, {before.descriptors} and {after.descriptors} descriptors, {before.memory:.0f} and "
+            f"{after.memory:.0f} MB; {bench.provider.count('open')} upstream calls open; {after.ended} turns ended"
+        )
+        bench.add(Row(f"{2 * bench.flags.clients} hang-ups, ABANDON_S={abandon_s}", comparison, note))
+
+
+async def shutdown(bench: Bench) -> None:
+    """SIGTERM under load, with the database there and with a frozen one."""
+    manner = Manner(rate=bench.flags.rate, words=100, gaps_ms=(0, 10, 200), think_ms=8000)
+    for frozen in (False, True):
+        url = await bench.database.fresh()
+        async with bench.gateway(DATABASE_URL=url, DRAIN_S=str(DRAIN_S)) as server, Crowd(lambda: server.url, manner) as crowd:
+            took: list[float] = []
+
+            async def end(server: Server = server, took: list[float] = took) -> None:
+                await asyncio.sleep(5)
+                begun = time.monotonic()
+                server.send(signal.SIGTERM)
+                assert await server.ended() == 0
+                took.append(time.monotonic() - begun)
+
+            if frozen:
+                with bench.database.frozen():
+                    await crowd.ask_during(end())
+            else:
+                await crowd.ask_during(end())
+            await server.start()
+            await settled(server.url)
+            comparison = await compared(url, crowd)
+        codes = Counter(one.code for one in crowd.asked if one.code)
+        cut = sum(one.end == "cut" and one.status is not None for one in crowd.asked)
+        name = f"SIGTERM, DRAIN_S={DRAIN_S:g}{', database frozen' if frozen else ''}"
+        bench.add(Row(name, comparison, f"ended after {took[0]:.2f} s; {cut} replies cut off; {dict(codes)}"))
+
+
+SCENARIOS: dict[str, Callable[[Bench], Awaitable[None]]] = {
+    "outages": outages,
+    "wire": broken_wire,
+    "kills": kills,
+    "both": kills_of_both,
+    "hang-ups": hang_ups,
+    "shutdown": shutdown,
+}
+
+
+def _open_folder(parent: Path) -> Path:
+    """A folder that PostgreSQL's own user may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="gw-", dir=parent))
+    folder.chmod(0o755)
+    return folder
+
+
+def _quantiles(seconds: tuple[float, ...]) -> tuple[float, float, float]:
+    cuts = statistics.quantiles(seconds, n=100)
+    return cuts[49], cuts[98], max(seconds)
+
+
+async def main() -> None:
+    """Run the scenarios and print their table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
+    parser.add_argument("--only", default="", help=f"one of {', '.join(SCENARIOS)}")
+    parser.add_argument("--seconds", type=float, default=60, help="how long the database is away")
+    parser.add_argument("--rate", type=float, default=50, help="turns a second")
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--clients", type=int, default=1000, help="how many hang up")
+    parser.add_argument("--seed", type=int, default=1)
+    flags = parser.parse_args()
+    place = _open_folder(Path("/tmp"))
+    database = Database(place, {"max_connections": "60"})
+    provider = await simulator.start_simulator()
+    bench = Bench(place, database, provider, flags)
+    try:
+        await database.start()
+        await database.prepare()
+        for name, scenario in SCENARIOS.items():
+            if flags.only in ("", name):
+                await scenario(bench)
+        print("\n| scenario | clients saw | the log has | spooled | wrong | seconds p50 / p99 / max | |")
+        print("| --- | --- | --- | --- | --- | --- | --- |", *(row.line() for row in bench.rows), sep="\n")
+    finally:
+        await provider.close()
+        await database.stop()
+        shutil.rmtree(place)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
