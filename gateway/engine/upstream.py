@@ -81,8 +81,10 @@ class Upstream:
     ) -> AsyncGenerator[list[Event], None]:
         """Ask for a streamed reply and yield its events as they come, those of one read together; the last is terminal.
 
-        The consumer must not wait for anything else between two batches: silence is measured in its task.
+        The consumer must not wait for anything else between two batches: silence is measured in its task. A break, or silence,
+        behind a reply's finish reason takes nothing from it.
         """
+        frames, decoder = SseDecoder(), provider.decoder()
         try:
             async with SilenceTimeout(self._timeouts.first_token_s) as guard, await self._post(provider, request) as response:
                 heard(response.headers)
@@ -90,7 +92,6 @@ class Upstream:
                     yield provider.decode_reply(await self._body(response))
                     return
                 listening = _Listening(guard, self._timeouts.idle_s)
-                frames, decoder = SseDecoder(), provider.decoder()
                 size = 0
                 async for chunk in response.content.iter_any():
                     size += len(chunk)
@@ -107,7 +108,10 @@ class Upstream:
                 rest = _decode(decoder, frames.finish())
                 yield rest if rest and isinstance(rest[-1], _TERMINAL) else rest + decoder.end(frames.stray)
         except (aiohttp.ClientError, OSError) as error:
-            raise _as_upstream_error(error) from error
+            rest = decoder.end("")
+            if isinstance(rest[-1], Failed):
+                raise _as_upstream_error(error) from error
+            yield rest
 
     async def _post(self, provider: Provider, request: UpstreamRequest) -> aiohttp.ClientResponse:
         body = BytesIO(request.body) if len(request.body) > _WRITTEN_AT_ONCE else request.body

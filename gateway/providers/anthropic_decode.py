@@ -100,8 +100,8 @@ class MessageDecoder:
                 return []
 
     def end(self, stray: str) -> list[Event]:
-        """EOF before `message_stop`: the reply is cut, whatever stop reason had come."""
-        return [truncated()]
+        """EOF before `message_stop`: the stop reason comes behind all content, so with one the reply is whole."""
+        return [truncated()] if self._stop_reason is None else self._finish()
 
     def whole(self, message: dict[str, Any]) -> list[Event]:
         """All events of a whole message."""

@@ -95,7 +95,7 @@ _BY_STATUS: dict[int, _Failure] = {
 }
 
 _TOO_LONG_WORDS = re.compile(
-    r"context[ _]length|context window|too long|too many tokens|maximum number of tokens|reduce the length",
+    r"context[ _](?:length|limit|window|size)|too long|too many tokens|maximum number of tokens|reduce the length",
     re.IGNORECASE,
 )
 

@@ -1,7 +1,8 @@
 """Replies in OpenAI's Chat Completions format, streamed or whole, as events.
 
 Source: `ChatCompletionChunk` and `ChatCompletion` of the openai 3.54 and groq 1.7 clients, and recorded replies. A
-stream ends with `data: [DONE]`; the finish reason comes before it, and token counts may come between the two.
+stream ends with `data: [DONE]`; the finish reason comes before it, and token counts may come between the two. Some servers
+that speak the format send no `[DONE]`, others no finish reason: either one ends a reply.
 """
 
 from typing import Any
@@ -50,13 +51,15 @@ class ChatDecoder:
         return self._chunk(frame, chunk)
 
     def end(self, stray: str) -> list[ev.Event]:
-        """EOF: without `[DONE]` the reply was cut. Bare JSON is an error, or a whole reply where nothing is streamed."""
-        bare: list[ev.Event] = [truncated()]
+        """EOF: without a finish reason the reply was cut; one that came before `[DONE]` says that it is whole.
+
+        Bare JSON is an error, or a whole reply where nothing is streamed.
+        """
         if stray.lstrip().startswith("{"):
             bare = decode_reply(stray.encode())
-        if not self._started:
-            return bare
-        return bare[-1:] if isinstance(bare[-1], ev.Failed) else [truncated()]
+            if not self._started or isinstance(bare[-1], ev.Failed):
+                return bare if not self._started else bare[-1:]
+        return self._answer.end() if self._answer.finished else [truncated()]
 
     def _chunk(self, frame: Frame, chunk: dict[str, Any]) -> list[ev.Event]:
         error = find_error(chunk) or (chunk if frame.event == "error" else None)
@@ -156,6 +159,11 @@ class _Answer:
         if isinstance(reason, str) and reason:
             self._reason = reason
             events += self._calls.finish()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the finish reason has come."""
+        return self._reason is not None
 
     def end(self) -> list[ev.Event]:
         """The calls still held and the terminal event."""

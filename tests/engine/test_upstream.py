@@ -177,6 +177,25 @@ async def test_a_stream_cut_behind_a_token_has_given_the_token(how: str) -> None
             await soon(anext(batches))
 
 
+@pytest.mark.parametrize("how", ["reset", "close", "silence"])
+async def test_what_breaks_behind_the_finish_reason_takes_nothing_from_the_reply(how: str) -> None:
+    read = asyncio.Event()
+
+    async def script(connection: Connection) -> None:
+        await connection.send(SSE)
+        await connection.chunks(HEAD + TOKEN + frame({}, "stop"))
+        await read.wait()
+        if how == "silence":
+            await connection.until_gone()
+        connection.reset() if how == "reset" else connection.close()
+
+    timeouts = Timeouts(connect_s=10, first_token_s=10, idle_s=0.2)
+    async with wired(script, timeouts) as wire, aclosing(wire.upstream.stream(PROVIDER, wire.request())) as batches:
+        assert text_of(await soon(anext(batches))) == "مرحبا"
+        read.set()
+        assert await soon(anext(batches)) == [Finished("stop")]
+
+
 async def test_an_end_of_stream_without_the_providers_own_end_has_failed() -> None:
     async def script(connection: Connection) -> None:
         await connection.send(SSE)

@@ -116,8 +116,11 @@ def _in_stream(provider: str, kind: str, place: int) -> Expected:
     if place <= 1:
         return Expected(code, _SILENT if kind == "stall" else TRIES, "none")
     if place == 6:
-        # Gemini ends with the end of the body alone: behind its last frame garbage is skipped, anything else was cut off.
-        return Expected(code, 1, "whole") if provider == "google" and kind != "garbage" else whole
+        # Gemini ends with the end of the body alone: behind its last frame garbage is skipped, an error is one.
+        return Expected(code, 1, "whole") if provider == "google" and kind in ("error", "bare-error") else whole
+    if place == 5 and provider != "google" and kind != "error" and (kind != "bare-error" or provider == "anthropic"):
+        # The finish reason has come; an error behind it is one, if it is told in a way that can be understood.
+        return whole
     # Gemini's last words come with its finish reason.
     said: Text = "part" if place <= 3 or provider == "google" else "whole"
     return Expected(code, 1, said)

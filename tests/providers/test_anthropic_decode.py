@@ -99,8 +99,11 @@ def test_a_refusal_in_the_middle_keeps_its_text() -> None:
     assert (reply.content, reply.finish_reason) == ("لا", "content_filter")
 
 
-def test_a_stop_reason_is_not_the_end() -> None:
-    error = failure(decode(START, ended("end_turn", output_tokens=4)))
+def test_a_stop_reason_is_the_end_even_when_nothing_follows() -> None:
+    said = (START, opened(0, type="text", text=""), delta(0, "text_delta", text="نعم"))
+    reply = fx.fold(decode(*said, ended("end_turn", output_tokens=4)))
+    assert (reply.content, reply.finish_reason, reply.usage.output_tokens) == ("نعم", "stop", 4)
+    error = failure(decode(*said))
     assert (error.code, error.kind, error.retryable) == ("provider_error", "broken", True)
 
 

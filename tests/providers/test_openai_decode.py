@@ -57,10 +57,14 @@ def test_done_without_a_finish_reason_is_a_good_end() -> None:
     assert fx.terminal(streamed(delta(tool_calls=[call]))) == ev.Finished("tool_calls")
 
 
-def test_an_end_without_done_is_a_cut_even_behind_a_finish_reason() -> None:
-    events = streamed(delta(content="نصف"), FINISH, done=False)
-    assert fx.fold(events).content == "نصف"
-    error = error_of(events)
+def test_a_finish_reason_is_the_end_where_no_done_follows() -> None:
+    events = streamed(delta(content="كله"), FINISH, done=False)
+    assert fx.fold(events).content == "كله"
+    assert fx.terminal(events) == ev.Finished("stop")
+
+
+def test_an_end_without_either_is_a_cut() -> None:
+    error = error_of(streamed(delta(content="نصف"), done=False))
     assert (error.code, error.kind, error.retryable) == ("provider_error", "broken", True)
 
 

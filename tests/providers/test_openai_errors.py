@@ -101,6 +101,9 @@ def test_only_a_bad_request_names_a_parameter() -> None:
     ("message", "sentence"),
     [
         ("This model's maximum context length is 8192 tokens.", "The conversation is too long for this model."),
+        ("input exceeds the context limit of 4096", "The conversation is too long for this model."),
+        ("context_limit reached", "The conversation is too long for this model."),
+        ("the request exceeds the available context size (4096 tokens)", "The conversation is too long for this model."),
         ("Invalid image data.", "The provider cannot use an image of this conversation."),
         ("Something else.", "The provider refused this request."),
     ],
