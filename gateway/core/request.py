@@ -35,7 +35,8 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """The body of POST /chat. `entries` is None when the client leaves the history to the log; `body_hash` is of the parsed
-    JSON, so that the same request with other spacing is the same."""
+    JSON, so that the same request with other spacing is the same. `pinned`: whether no other provider than the one named may
+    answer (None: as naming one implies)."""
 
     body_hash: str
     conversation_id: str | None
@@ -48,3 +49,4 @@ class ChatRequest:
     model: str | None
     temperature: float | None
     max_tokens: int | None
+    pinned: bool | None = None

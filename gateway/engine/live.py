@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.core.errors import GatewayError
 from gateway.core.fold import Fold
@@ -154,8 +154,40 @@ def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:
             future.set_result(None)
 
 
+class Shape(Protocol):
+    """The format in which a reader gets a turn."""
+
+    def start(self, turn: LiveTurn) -> bytes:
+        """What comes first."""
+        ...
+
+    def behind(self, turn: LiveTurn, position: int) -> tuple[bytes, int]:
+        """Frames from `position` on, in bounded pieces, and the position that they reach."""
+        ...
+
+    def end(self, turn: LiveTurn, outcome: Outcome) -> Iterator[bytes]:
+        """What comes last, in pieces."""
+        ...
+
+
+class _OwnShape:
+    """The gateway's own events."""
+
+    def start(self, turn: LiveTurn) -> bytes:
+        return start_frame(turn.begun)
+
+    def behind(self, turn: LiveTurn, position: int) -> tuple[bytes, int]:
+        return turn.frames_behind(position)
+
+    def end(self, turn: LiveTurn, outcome: Outcome) -> Iterator[bytes]:
+        return outcome.frames(turn.begun.turn_id)
+
+
+OWN_SHAPE: Final[Shape] = _OwnShape()
+
+
 class Reader:
-    """One reader of one turn, from `position` on (None: from the start event).
+    """One reader of one turn, from `position` on (None: from the start event), in one `shape`.
 
     `on_blocked` is called at each heartbeat at which the client has not yet taken what it got before the last one, with the
     number of such heartbeats in a row.
@@ -171,15 +203,22 @@ class Reader:
         "_pending",
         "_position",
         "_served",
+        "_shape",
         "_timer",
         "_turn",
     )
 
     def __init__(
-        self, turn: LiveTurn, position: int | None, heartbeat_s: float, on_blocked: Callable[[int], None] | None = None
+        self,
+        turn: LiveTurn,
+        position: int | None,
+        heartbeat_s: float,
+        on_blocked: Callable[[int], None] | None = None,
+        shape: Shape = OWN_SHAPE,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._turn = turn
+        self._shape = shape
         self._position = -1 if position is None else position
         self._heartbeat_s = heartbeat_s
         self._on_blocked = on_blocked
@@ -197,15 +236,15 @@ class Reader:
         self._served = True
         data = b""
         if self._position < 0:
-            data, self._position = start_frame(turn.begun), 0
+            data, self._position = self._shape.start(turn), 0
         while not self._closed:
             if self._ending is not None:
                 return next(self._ending, None)
             if self._position < turn.fold.tape.end:
-                frames, self._position = turn.frames_behind(self._position)
+                frames, self._position = self._shape.behind(turn, self._position)
                 data += frames
             if turn.outcome is not None and self._position >= turn.fold.tape.end:
-                self._ending = turn.outcome.frames(turn.begun.turn_id)
+                self._ending = self._shape.end(turn, turn.outcome)
                 return data + next(self._ending)
             if data:
                 return data

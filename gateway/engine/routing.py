@@ -82,7 +82,7 @@ class Router:
         self._allow_fallback_when_pinned = allow_fallback_when_pinned
         self._refused: dict[tuple[str, str], frozenset[str]] = {}
 
-    def choose(self, provider: str | None, model: str | None) -> Choice:
+    def choose(self, provider: str | None, model: str | None, *, pinned: bool | None = None) -> Choice:
         """Raises `GatewayError`: `unknown_provider`, `unknown_model`, `provider_not_configured`."""
         name = ALIASES.get(provider, provider) if provider else self.default_provider
         target = self.targets.get(name)
@@ -91,7 +91,7 @@ class Router:
             raise GatewayError("unknown_provider", f"There is no such provider; choose one of {known}.")
         if model is not None and model not in target.models:
             raise GatewayError("unknown_model", f"The provider {name} does not offer this model here.")
-        choice = Choice(target, model or target.default_model, pinned=provider is not None)
+        choice = Choice(target, model or target.default_model, pinned=provider is not None if pinned is None else pinned)
         if target.keys:
             return choice
         for other in self.chain(choice)[1:]:

@@ -86,7 +86,7 @@ class Intake:
         streamed: bool,
         idempotency_key: str | None,
     ) -> tuple[LiveTurn, Quota | None]:
-        choice = self._router.choose(request.provider, request.model)
+        choice = self._router.choose(request.provider, request.model, pinned=request.pinned)
         conversation_id = request.conversation_id or new_conversation_id()
         if request.conversation_id:
             await self._check_access(conversation_id, caller.id)

@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.engine.live import LiveTurn, Reader
+from gateway.engine.live import OWN_SHAPE, LiveTurn, Reader, Shape
 from gateway.web.services import SERVICES
 
 log = logging.getLogger(__name__)
@@ -25,13 +25,15 @@ _STREAM_HEADERS = {
 }
 
 
-async def serve_events(request: web.Request, turn: LiveTurn, position: int | None) -> web.StreamResponse:
+async def serve_events(
+    request: web.Request, turn: LiveTurn, position: int | None, shape: Shape = OWN_SHAPE
+) -> web.StreamResponse:
     """Send a turn's events from `position` on.
 
     The head is held until there is something to say, so that an early failure keeps its HTTP status.
     """
     services = request.app[SERVICES]
-    reader = Reader(turn, position, services.heartbeat_s, _Patience(request.transport).blocked)
+    reader = Reader(turn, position, services.heartbeat_s, _Patience(request.transport).blocked, shape)
     try:
         if position is None:
             await turn.first_output(services.heartbeat_s)

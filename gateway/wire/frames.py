@@ -3,7 +3,7 @@
 An event id is `<turn id>.<position on the tape>`, the final one `<turn id>.end`; clients treat it as opaque.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
@@ -53,39 +53,6 @@ def start_frame(begun: TurnBegun) -> bytes:
     return _frame(begun.turn_id, "0", "start", data, RETRY_MS)
 
 
-def tape_frames(turn_id: str, tape: Tape, position: int, limit: int) -> tuple[bytes, int]:
-    """Frames for what stands behind `position`, and the position they reach.
-
-    Stops after about `limit` characters, so that a reader who is far behind is served in bounded pieces.
-    """
-    run = tape.run_from(position)
-    if run is not None:
-        # What a reader wants who keeps up: the newest piece of text, and nothing to look for.
-        text = run.slice(position - tape.end + run.length, min(limit, MAX_STRETCH))
-        position += len(text)
-        return _text_frame(turn_id, run.kind, text, position), position
-    frames: list[bytes] = []
-    size = 0
-    for piece, end in tape.since(position, limit):
-        if isinstance(piece, Stretch):
-            frames.extend(_stretch_frames(turn_id, piece, end))
-            size += len(piece.text)
-        else:
-            frames.append(_item_frame(turn_id, piece, end))
-            size += len(frames[-1])
-        position = end
-        if size >= limit:
-            break
-    return b"".join(frames), position
-
-
-def _stretch_frames(turn_id: str, stretch: Stretch, end: int) -> Iterator[bytes]:
-    begin = end - len(stretch.text)
-    for start in range(0, len(stretch.text), MAX_STRETCH):
-        text = stretch.text[start : start + MAX_STRETCH]
-        yield _text_frame(turn_id, stretch.kind, text, begin + start + len(text))
-
-
 def _text_frame(turn_id: str, kind: RunKind, text: str, end: int) -> bytes:
     name = b"token" if kind == "text" else b"thought"
     return b"id: %b.%d\nevent: %b\ndata: %b\n\n" % (turn_id.encode(), end, name, dumps({"text": text}))
@@ -103,6 +70,52 @@ def _item_frame(turn_id: str, item: Item, end: int) -> bytes:
             return _frame(turn_id, str(end), "status", {"state": state, "provider": provider, "model": model})
         case _:
             assert_never(item)
+
+
+TextFrame = Callable[[str, RunKind, str, int], bytes]
+"""Renders text of a turn (its id, the kind of text, the text, the position behind it)."""
+ItemFrame = Callable[[str, Item, int], bytes]
+"""Renders anything else on a tape (the turn's id, the item, the position behind it)."""
+
+
+def tape_frames(
+    turn_id: str,
+    tape: Tape,
+    position: int,
+    limit: int,
+    text_frame: TextFrame = _text_frame,
+    item_frame: ItemFrame = _item_frame,
+) -> tuple[bytes, int]:
+    """Frames for what stands behind `position`, and the position they reach.
+
+    Stops after about `limit` characters, so that a reader who is far behind is served in bounded pieces.
+    """
+    run = tape.run_from(position)
+    if run is not None:
+        # What a reader wants who keeps up: the newest piece of text, and nothing to look for.
+        text = run.slice(position - tape.end + run.length, min(limit, MAX_STRETCH))
+        position += len(text)
+        return text_frame(turn_id, run.kind, text, position), position
+    frames: list[bytes] = []
+    size = 0
+    for piece, end in tape.since(position, limit):
+        if isinstance(piece, Stretch):
+            frames.extend(_stretch_frames(turn_id, piece, end, text_frame))
+            size += len(piece.text)
+        else:
+            frames.append(item_frame(turn_id, piece, end))
+            size += len(frames[-1])
+        position = end
+        if size >= limit:
+            break
+    return b"".join(frames), position
+
+
+def _stretch_frames(turn_id: str, stretch: Stretch, end: int, text_frame: TextFrame) -> Iterator[bytes]:
+    begin = end - len(stretch.text)
+    for start in range(0, len(stretch.text), MAX_STRETCH):
+        text = stretch.text[start : start + MAX_STRETCH]
+        yield text_frame(turn_id, stretch.kind, text, begin + start + len(text))
 
 
 def done_frame(turn_id: str, body: bytes) -> bytes:
@@ -201,10 +214,15 @@ def problem_body(error: GatewayError, request_id: str, turn_id: str | None = Non
     if turn_id:
         body["turn_id"] = turn_id
     if error.retry_after is not None:
-        body["retry_after"] = max(1, round(error.retry_after))
+        body["retry_after"] = whole_seconds(error.retry_after)
     if error.fields:
         body["errors"] = [{"loc": loc, "msg": msg} for loc, msg in error.fields]
     return body
+
+
+def whole_seconds(retry_after: float) -> int:
+    """A time to wait as `Retry-After` takes it."""
+    return max(1, round(retry_after))
 
 
 def turn_error(error: TurnError, turn_id: str) -> GatewayError:
