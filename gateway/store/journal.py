@@ -10,47 +10,26 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from gateway.core.jsontext import clean
 from gateway.core.turn import Reply, TurnBegun, TurnRecord
 from gateway.store.base import JournalFull
+from gateway.store.journal_batch import Batch, Outcome, process
 from gateway.store.journal_db import Sync, sync_data
 from gateway.store.journal_disk import JournalBroken
-from gateway.store.journal_file import ROW_BYTES, JournalFile, Totals, Waiting, Writes
+from gateway.store.journal_file import ROW_BYTES, JournalFile, Totals, Waiting
 from gateway.store.journal_rows import Row
 from gateway.store.record_json import encode, encode_record
 
 T = TypeVar("T")
 log = logging.getLogger("gateway.store.journal")
 
-# What running turns have come to is gathered this long (seconds), so that many of them share a transaction.
+# What running turns have come to, and which ones are over, is gathered this long (seconds), so that many share a transaction.
 GATHER_S: Final = 0.25
 _GATHERED_PER_S: Final = 1000
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What goes to the thread at once: one transaction, and what is to be read or moved behind it."""
-
-    writes: Writes = field(default_factory=Writes)
-    waiters: list[asyncio.Future[None]] = field(default_factory=list)
-    jobs: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = field(default_factory=list)
-    endings: dict[str, int] = field(default_factory=dict)
-    begin_bytes: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.writes or self.jobs)
-
-
-@dataclass(slots=True)
-class _Outcome:
-    totals: Totals
-    error: JournalBroken | None
-    results: list[Any]
 
 
 class Journal:
@@ -64,10 +43,10 @@ class Journal:
         self._max_bytes = max_bytes
         self._gather_s = gather_s
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[_Batch | None] = SimpleQueue()
+        self._queue: SimpleQueue[Batch | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
-        self._next = _Batch()
-        self._underway: _Batch | None = None
+        self._next = Batch()
+        self._underway: Batch | None = None
         self._handing = False
         self._closed = False
         self._totals = Totals()
@@ -75,6 +54,8 @@ class Journal:
         self._last_id = 0
         self._fresh: dict[int, tuple[Reply, int]] = {}
         self._gathering: asyncio.TimerHandle | None = None
+        self._gone: list[int] = []
+        self._tidying: asyncio.TimerHandle | None = None
         self.left: Counter[str] = Counter()
         self.ok = True
 
@@ -84,9 +65,9 @@ class Journal:
     ) -> "Journal":
         """Open `<directory>/<name>.sqlite`, making it and the folder (mode 0700) when they are missing.
 
-        `max_bytes` bounds the live rows, not the file; what running turns come to is written after `gather_s` seconds at
-        most, sooner when they are few; `sync` flushes a file descriptor to the disk. Raises `JournalBroken` when the folder
-        cannot be used or another living process holds the file. Open it after forking.
+        `max_bytes` bounds the live rows, not the file; what running turns come to, and that they are over, is written after
+        `gather_s` seconds at most, the former sooner when they are few; `sync` flushes a file descriptor to the disk. Raises
+        `JournalBroken` when the folder cannot be used or another living process holds the file. Open it after forking.
         """
         journal = cls(JournalFile(directory, name, sync), max_bytes, gather_s)
         journal._thread.start()
@@ -147,12 +128,17 @@ class Journal:
             self._gathering = self._loop.call_later(min(self._gather_s, len(self._ids) / _GATHERED_PER_S), self._gather)
 
     def forget(self, turn_ids: Iterable[str]) -> None:
-        """Drop running turns: the database has them, or they shall not be logged."""
+        """Drop running turns, soon: the database has them, or they were not begun after all.
+
+        There is no hurry: should the process be killed meanwhile, the database gets them once more, which changes nothing.
+        """
         for turn_id in turn_ids:
             number = self._ids.pop(turn_id, None)
             if number is not None:
                 self._leave(number)
-        self._hand_over_soon()
+                self._gone.append(number)
+        if self._gone and self._tidying is None and not self._closed:
+            self._tidying = self._loop.call_later(self._gather_s, self._tidy)
 
     async def end(self, *records: TurnRecord, refused: bool = False) -> None:
         """Put ended turns into the spool (or apart from it, `refused`); fsynced when it returns. Raises `JournalBroken`."""
@@ -167,6 +153,7 @@ class Journal:
             if number is not None:
                 batch.endings[record.begun.turn_id] = number
                 self._leave(number)
+                batch.writes.gone.append(number)
         self._hand_over_soon()
         await kept
 
@@ -196,6 +183,7 @@ class Journal:
         if self._gathering is not None:
             self._gathering.cancel()
             self._gather()
+        self._tidy()
         self._closed = True
         await self._ask(self._file.close)
         self._end_thread()
@@ -208,18 +196,25 @@ class Journal:
     def _leave(self, number: int) -> None:
         self._fresh.pop(number, None)
         self._next.writes.progress.pop(number, None)
-        self._next.writes.gone.append(number)
 
     def _gather(self) -> None:
         self._gathering = None
         self._next.writes.progress.update(self._fresh)
         self._fresh.clear()
+        self._tidy()
+
+    def _tidy(self) -> None:
+        if self._tidying is not None:
+            self._tidying.cancel()
+            self._tidying = None
+        self._next.writes.gone.extend(self._gone)
+        self._gone.clear()
         self._hand_over_soon()
 
     async def _ask(self, job: Callable[[], T]) -> T:
         answer: asyncio.Future[T] = self._loop.create_future()
         self._next.jobs.append((job, answer))
-        self._hand_over_soon()
+        self._tidy()
         return await answer
 
     def _hand_over_soon(self) -> None:
@@ -231,18 +226,18 @@ class Journal:
     def _hand_over(self) -> None:
         self._handing = False
         if self._underway is None and self._next:
-            self._underway, self._next = self._next, _Batch()
+            self._underway, self._next = self._next, Batch()
             self._queue.put(self._underway)
 
     def _work(self) -> None:
         while (batch := self._queue.get()) is not None:
-            outcome = _process(self._file, batch)
+            outcome = process(self._file, batch)
             try:
                 self._loop.call_soon_threadsafe(self._settle, batch, outcome)
             except RuntimeError:
                 return  # the loop was closed without closing the journal: nobody is left to tell
 
-    def _settle(self, batch: _Batch, outcome: _Outcome) -> None:
+    def _settle(self, batch: Batch, outcome: Outcome) -> None:
         self._underway = None
         self._totals = outcome.totals
         if batch.writes:
@@ -256,7 +251,7 @@ class Journal:
                 answer.set_result(result)
         self._hand_over()
 
-    def _judge(self, batch: _Batch, error: JournalBroken | None) -> None:
+    def _judge(self, batch: Batch, error: JournalBroken | None) -> None:
         if self.ok != (error is None):
             self.ok = error is None
             log.log(logging.INFO if self.ok else logging.ERROR, "the journal works again" if self.ok else str(error))
@@ -271,23 +266,3 @@ class Journal:
                 kept.set_result(None)
             else:
                 kept.set_exception(JournalBroken(str(error)))
-
-
-def _process(file: JournalFile, batch: _Batch) -> _Outcome:
-    """Do a batch's work, on the journal's thread."""
-    error: JournalBroken | None = None
-    if batch.writes:
-        failure = _try(lambda: file.write(batch.writes))
-        error = None if failure is None else failure if isinstance(failure, JournalBroken) else JournalBroken(repr(failure))
-    results = [_try(job) for job, _ in batch.jobs]
-    return _Outcome(file.totals, error, results)
-
-
-def _try(job: Callable[[], T]) -> T | Exception:
-    try:
-        return job()
-    except JournalBroken as error:
-        return error
-    except Exception as error:
-        log.exception("the journal's thread met an error nobody foresaw")
-        return error

@@ -18,6 +18,8 @@ Sync = Callable[[int], None]
 
 # SQLite's own limit of variables was once 999.
 _LARGEST: Final = 256
+# Each number of rows is a statement of its own, which the connection keeps.
+LARGEST_AT_ONCE: Final = 32
 sync_data: Final[Sync] = getattr(os, "fdatasync", os.fsync)
 
 
@@ -91,10 +93,16 @@ class JournalDb:
         changed = start = 0
         while start < len(rows):
             count = min(_LARGEST, 1 << ((len(rows) - start).bit_length() - 1))
-            values = [value for row in rows[start : start + count] for value in row]
-            changed += self.execute(_spelled(sql, place, count), values).rowcount
+            changed += self._run(sql, place, rows[start : start + count])
             start += count
         return changed
+
+    def at_once(self, sql: str, place: str, rows: Sequence[Sequence[Any]]) -> None:
+        """The same for at most `LARGEST_AT_ONCE` rows and as a transaction of its own: the least that a commit can cost."""
+        self._run(sql, place, rows)
+
+    def _run(self, sql: str, place: str, rows: Sequence[Sequence[Any]]) -> int:
+        return self.execute(_spelled(sql, place, len(rows)), [value for row in rows for value in row]).rowcount
 
     def sync(self) -> None:
         """Make what was committed survive a power loss: the write-ahead log holds all that is not in the file yet."""

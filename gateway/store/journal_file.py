@@ -11,7 +11,7 @@ from typing import Final
 from gateway.core.turn import Reply, TurnRecord
 from gateway.store import journal_disk as disk
 from gateway.store import journal_rows as rows
-from gateway.store.journal_db import JournalDb, Sync, sync_data
+from gateway.store.journal_db import LARGEST_AT_ONCE, JournalDb, Sync, sync_data
 from gateway.store.journal_disk import FileLock, JournalBroken
 from gateway.store.journal_rows import Row
 from gateway.store.progress_json import Marks, encode_chunk
@@ -20,6 +20,7 @@ from gateway.store.record_json import decode_record
 ROW_BYTES: Final = 64
 _LOCK_PATIENCE_S: Final = 10
 _SHRINK_ABOVE_PAGES: Final = 16 * 1024
+_BEGIN: Final = "INSERT INTO running VALUES {}"
 _ADD: Final = {
     "spool": "INSERT OR IGNORE INTO spool (turn_id, conversation_id, record) VALUES {}",
     "refused": "INSERT OR IGNORE INTO refused (turn_id, conversation_id, record) VALUES {}",
@@ -70,7 +71,12 @@ class Writes:
     gone: list[int] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.begins or self.gone or self.progress or self.ends or self.refusals)
+        return bool(self.begins or self.more)
+
+    @property
+    def more(self) -> bool:
+        """Whether there is anything but turns that begin."""
+        return bool(self.gone or self.progress or self.ends or self.refusals)
 
 
 class JournalFile:
@@ -170,9 +176,13 @@ class JournalFile:
     def _write(self, writes: Writes) -> None:
         if self._db.troubled:
             self._count()
+        if len(writes.begins) <= LARGEST_AT_ONCE and not writes.more:
+            self._db.at_once(_BEGIN, "(?, ?)", writes.begins)
+            self._account(writes, [])
+            return
         with self._db.transaction():
             chunks, marks = self._chunks(writes)
-            self._db.many("INSERT INTO running VALUES {}", "(?, ?)", writes.begins)
+            self._db.many(_BEGIN, "(?, ?)", writes.begins)
             self._db.many("INSERT OR REPLACE INTO progress VALUES {}", "(?, ?, ?)", chunks)
             self._spooled += self._add("spool", writes.ends)
             self._refused += self._add("refused", writes.refusals)
@@ -275,5 +285,5 @@ class JournalFile:
             self._write(Writes(ends=part))
         if self._opened:
             with self._db.transaction():
-                self._db.many("INSERT INTO running VALUES {}", "(?, ?)", rows.running_in_damaged(aside))
+                self._db.many(_BEGIN, "(?, ?)", rows.running_in_damaged(aside))
         self._db.troubled = True

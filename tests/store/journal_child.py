@@ -18,8 +18,8 @@ async def main(directory: Path, name: str) -> None:
         await asyncio.sleep(0)
     await journal.end(record(ended, "انتهى"))
     journal.forget((stored.turn_id,))
-    last = begun(f"{name}-last")
-    await journal.begin(last)  # what was asked for before is written before
+    await journal.begin(begun(f"{name}-last"))
+    await journal.read(1, 1)  # what was asked for before is written before
     print("ready", flush=True)
     await asyncio.Event().wait()
 

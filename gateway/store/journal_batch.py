@@ -1,0 +1,59 @@
+"""What goes to the journal's thread at once, and what comes back."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from gateway.store.journal_disk import JournalBroken
+from gateway.store.journal_file import JournalFile, Totals, Writes
+
+T = TypeVar("T")
+log = logging.getLogger("gateway.store.journal")
+
+
+@dataclass(slots=True)
+class Batch:
+    """One transaction, and what is to be read or moved behind it.
+
+    `waiters` hear whether it was written; `endings` are the running ids of the turns that end in it, by turn id.
+    """
+
+    writes: Writes = field(default_factory=Writes)
+    waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    jobs: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = field(default_factory=list)
+    endings: dict[str, int] = field(default_factory=dict)
+    begin_bytes: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.writes or self.jobs)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the file holds behind a batch, why its transaction failed if it did, and what each job gave, or the exception."""
+
+    totals: Totals
+    error: JournalBroken | None
+    results: list[Any]
+
+
+def process(file: JournalFile, batch: Batch) -> Outcome:
+    """Do a batch's work, on the journal's thread."""
+    error: JournalBroken | None = None
+    if batch.writes:
+        failure = _try(lambda: file.write(batch.writes))
+        error = None if failure is None else failure if isinstance(failure, JournalBroken) else JournalBroken(repr(failure))
+    results = [_try(job) for job, _ in batch.jobs]
+    return Outcome(file.totals, error, results)
+
+
+def _try(job: Callable[[], T]) -> T | Exception:
+    try:
+        return job()
+    except JournalBroken as error:
+        return error
+    except Exception as error:
+        log.exception("the journal's thread met an error nobody foresaw")
+        return error
