@@ -23,6 +23,7 @@ from gateway.engine.routing import Router, Target
 from gateway.engine.runner import Engine, Limits
 from gateway.engine.sharing import Sharing
 from gateway.engine.upstream import Timeouts, Upstream, open_session
+from gateway.observe.gauges import KeySample, Sample
 from gateway.observe.metrics import Metrics
 from gateway.observe.prices import Prices
 from gateway.observe.turns import TurnLines
@@ -93,7 +94,7 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     keys = Keys(store, lookup)
     stack.push_async_callback(keys.close)
     stack.push_async_callback(engine.drain, 0)
-    metrics = _metrics(engine, writer, router, stack)
+    metrics = _metrics(engine, writer, router, worker, stack)
     prompts = PromptBuilder(store, recent, settings.history_messages, settings.max_output_tokens)
     admission = open_admission(settings, store, session, stack)
     intake = Intake(engine, router, prompts, store, keys, admission.rates, admission.ledger, simulated=simulated_at is not None)
@@ -120,18 +121,21 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     )
 
 
-def _metrics(engine: Engine, writer: Writer, router: Router, stack: AsyncExitStack) -> Metrics:
-    metrics = Metrics(
-        lambda: {
-            "active_turns": engine.active,
-            "readers": engine.readers,
-            "spooled_turns": writer.spooled,
-            "refused_turns": writer.refused,
-            "database_up": writer.database_up,
-            "event_loop_tasks": len(asyncio.all_tasks()),
-            **{f"usable_keys_{name}": len(found.usable) for name, found in router.health().items()},
-        }
-    )
+def _metrics(engine: Engine, writer: Writer, router: Router, worker: str, stack: AsyncExitStack) -> Metrics:
+    def sample() -> Sample:
+        return Sample(
+            active_turns=engine.active,
+            readers=engine.readers,
+            spooled_turns=writer.spooled,
+            refused_turns=writer.refused,
+            database_up=writer.database_up,
+            journal_up=writer.journal_ok,
+            event_loop_tasks=len(asyncio.all_tasks()),
+            keys=[KeySample(name, key.state, key.rest_s) for name, found in router.health().items() for key in found.keys],
+            breakers_opened={name: sum(key.breaker.opened for key in pool.keys) for name, pool in router.pools.items()},
+        )
+
+    metrics = Metrics(sample, worker)
     metrics.start()
     stack.push_async_callback(metrics.close)
     engine.watchers.append(metrics)

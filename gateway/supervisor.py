@@ -5,8 +5,10 @@ replaces the workers one by one: each new one accepts before its predecessor sto
 """
 
 import asyncio
+import itertools
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -17,6 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.settings import Settings
 from gateway.signals import RETIRE, Signals
@@ -37,9 +41,11 @@ class WorkerFailed(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Worker:
-    """A process, since when it runs (monotonic seconds), and the parent's end of what ties it to its parent."""
+    """A process, its number among the living, since when it runs (monotonic seconds), and the parent's end of what ties it to
+    its parent."""
 
     process: Process
+    number: int
     since: float
     lifeline: socket.socket
 
@@ -54,7 +60,10 @@ class Supervisor:
     def __init__(self, settings: Settings, database_url: str, listener: socket.socket) -> None:
         self._slots = range(settings.web_concurrency)
         self._patience_s = settings.drain_s + _LAST_PATIENCE_S
+        # Where the workers keep their metrics together.
+        self._metrics = settings.data_dir / "metrics"
         told = {"HOST": settings.host, "PORT": str(settings.port), "DATA_DIR": str(settings.data_dir)}
+        told["PROMETHEUS_MULTIPROC_DIR"] = str(self._metrics)
         self._environment = {**os.environ, **told, "DATABASE_URL": database_url}
         self._listener = listener
         self._current: dict[int, _Worker] = {}
@@ -62,12 +71,14 @@ class Supervisor:
         self._replacing = asyncio.Lock()
         self._locks = [asyncio.Lock() for _ in self._slots]
         self._tasks: set[asyncio.Task[None]] = set()
-        self._started = 0
+        self._numbers: set[int] = set()
         self._stopping = False
 
     async def run(self, ready: Callable[[], None], signals: Signals) -> None:
         """Returns when every worker has drained. Raises `WorkerFailed` when the first ones cannot start."""
         self._listener.set_inheritable(True)
+        shutil.rmtree(self._metrics, ignore_errors=True)
+        self._metrics.mkdir(parents=True)
         stop = signals.watch()
         # Twice SIGTERM ends a worker at once; its journal has everything.
         signals.on_again = lambda: self._signal_all(signal.SIGTERM)
@@ -142,16 +153,18 @@ class Supervisor:
 
     async def _start(self, slot: int) -> _Worker:
         """Raises `WorkerFailed`."""
-        self._started += 1
+        number = next(number for number in itertools.count() if number not in self._numbers)
+        self._numbers.add(number)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         try:
             with theirs:
-                process = await self._process(slot, theirs)
+                process = await self._process(number, theirs)
         except OSError as error:
             ours.close()
+            self._numbers.discard(number)
             raise WorkerFailed(f"worker {slot} cannot be started: {error.strerror or error}") from error
-        worker = _Worker(process, time.monotonic(), ours)
+        worker = _Worker(process, number, time.monotonic(), ours)
         self._alive.add(worker)
         if self._stopping:
             worker.send(signal.SIGTERM)
@@ -162,11 +175,11 @@ class Supervisor:
         self._spawn(self._until_it_ends(worker))
         return worker
 
-    async def _process(self, slot: int, theirs: socket.socket) -> Process:
+    async def _process(self, number: int, theirs: socket.socket) -> Process:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             str(RUN),
-            f"--worker={slot}-{self._started}",
+            f"--worker={number}",
             f"--socket={self._listener.fileno()}",
             f"--lifeline={theirs.fileno()}",
             env=self._environment,
@@ -193,6 +206,9 @@ class Supervisor:
     def _bury(self, worker: _Worker) -> None:
         self._alive.discard(worker)
         worker.lifeline.close()
+        # What it counted stays; what it was doing is over.
+        mark_process_dead(worker.number, str(self._metrics))  # type: ignore[no-untyped-call]
+        self._numbers.discard(worker.number)
 
     async def _stop_all(self) -> None:
         self._stopping = True

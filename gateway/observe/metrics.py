@@ -7,56 +7,62 @@ them answers for all.
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from gateway.core.turn import TurnRecord
+from gateway.core.turn import TurnEnded, TurnRecord
+from gateway.observe.gauges import Gauges, Sample
 from gateway.store.base import Receipt
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 SAMPLE_S: Final = 1.0
+TOKEN_KINDS: Final = ("input", "output", "cached", "cache_write", "reasoning")
 _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-_LAGS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
-
-Sample = Callable[[], Mapping[str, float]]
+_SHORT: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+_SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @dataclass(frozen=True, slots=True)
 class _Usual:
-    """What nearly every turn of a provider adds to: finding a labelled child costs more than adding to it."""
+    """What nearly every turn of a model adds to: finding a labelled child costs more than adding to it."""
 
     completed: Counter
     first: Histogram
     total: Histogram
-    input: Counter
-    output: Counter
+    tokens: tuple[Counter, ...]
     cost: Counter
 
 
 class Metrics:
-    """Watches the engine's turns. Label values are providers, statuses and error codes: closed sets all."""
+    """Watches the engine's turns. Label values are closed sets: providers, the models that the settings name, statuses, codes."""
 
-    def __init__(self, sample: Sample) -> None:
-        """`sample` gives the state of this process by name, such as `active_turns`."""
+    def __init__(self, sample: Callable[[], Sample], worker: str = "0") -> None:
+        """`sample` gives the state of this process; `worker` is its name, which no other living worker has."""
+        if _SHARED in os.environ:
+            # A worker that takes a dead one's place goes on with its files, so that there are never more of them.
+            values.ValueClass = values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._sample = sample
         self._turns = self._counter("turns", "Turns that ended", "provider", "status")
         self._errors = self._counter("errors", "Turns that failed, by what the client was told", "provider", "code")
-        self._tokens = self._counter("tokens", "Tokens that providers counted", "provider", "kind")
-        self._cost = self._counter("cost_usd", "What turns cost, where the price is known", "provider")
+        self._tokens = self._counter("tokens", "Tokens that providers counted", "provider", "model", "kind")
+        self._cost = self._counter("cost_usd", "What turns cost, where the price is known", "provider", "model")
+        self._unpriced = self._counter("unpriced_turns", "Turns without a known cost that gave something", "provider", "model")
         self._attempts = self._counter("failed_attempts", "Upstream calls that did not answer their turn", "provider", "code")
+        self._retries = self._counter("retries", "Upstream calls of a turn beyond its first", "provider")
         self._fallbacks = self._counter("fallbacks", "Turns that another provider answered", "provider")
         self._resumes = self._counter("resumes", "Streams that were gone on with")
         self._spooled = self._counter("spooled", "Turns that went to the journal first")
         self._first = self._histogram("time_to_first_token_seconds", "From the request to the first output", _SECONDS, "provider")
-        self._total = self._histogram("turn_seconds", "From the request to the logged end", _SECONDS, "provider")
-        self._lag = self._histogram("event_loop_lag_seconds", "How late the event loop came to a timer", _LAGS)
-        self._usual: dict[str, _Usual] = {}
-        self._gauges: dict[str, Gauge] = {}
+        self._total = self._histogram("turn_seconds", "From the request to the reply's end", _SECONDS, "provider")
+        self._store = self._histogram("store_seconds", "From the reply's end until it was logged", _SHORT)
+        self._lag = self._histogram("event_loop_lag_seconds", "How late the event loop came to a timer", _SHORT)
+        self._gauges = Gauges(self._registry)
+        self._usual: dict[tuple[str, str], _Usual] = {}
         self._task: asyncio.Task[None] | None = None
 
     def begun(self, turn: object) -> None:
@@ -68,7 +74,7 @@ class Metrics:
     def ended(self, turn: object, record: TurnRecord, receipt: Receipt) -> None:
         """See `Watcher`."""
         begun, ended = record.begun, record.ended
-        usual = self._usual.get(ended.provider) or self._usual_of(ended.provider)
+        usual = self._usual.get((ended.provider, ended.model)) or self._usual_of(ended.provider, ended.model)
         if ended.status == "completed":
             usual.completed.inc()
         else:
@@ -76,28 +82,33 @@ class Metrics:
         usual.total.observe((ended.ended_ms - begun.started_ms) / 1000)
         if ended.first_output_ms is not None:
             usual.first.observe((ended.first_output_ms - begun.started_ms) / 1000)
-        usage = ended.reply.usage
-        usual.input.inc(usage.input_tokens or 0)
-        usual.output.inc(usage.output_tokens or 0)
-        if usage.cached_tokens:
-            self._tokens.labels(ended.provider, "cached").inc(usage.cached_tokens)
-        if ended.cost_usd:
-            usual.cost.inc(ended.cost_usd)
+        self._store.observe(max(0.0, time.time() - ended.ended_ms / 1000))
+        self._add_usage(usual, ended)
         if receipt.message_id is None:
             self._spooled.inc()
         if ended.error is not None or ended.attempts:
             self._rare(record)
 
-    def _usual_of(self, provider: str) -> "_Usual":
-        self._usual[provider] = _Usual(
+    def _add_usage(self, usual: _Usual, ended: TurnEnded) -> None:
+        usage = ended.reply.usage
+        counts = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens)
+        for counter, count in zip(usual.tokens, counts, strict=True):
+            if count:
+                counter.inc(count)
+        if ended.cost_usd is not None:
+            usual.cost.inc(ended.cost_usd)
+        elif ended.first_output_ms is not None:
+            self._unpriced.labels(ended.provider, ended.model).inc()
+
+    def _usual_of(self, provider: str, model: str) -> "_Usual":
+        self._usual[provider, model] = _Usual(
             self._turns.labels(provider, "completed"),
             self._first.labels(provider),
             self._total.labels(provider),
-            self._tokens.labels(provider, "input"),
-            self._tokens.labels(provider, "output"),
-            self._cost.labels(provider),
+            tuple(self._tokens.labels(provider, model, kind) for kind in TOKEN_KINDS),
+            self._cost.labels(provider, model),
         )
-        return self._usual[provider]
+        return self._usual[provider, model]
 
     def _rare(self, record: TurnRecord) -> None:
         ended = record.ended
@@ -105,6 +116,9 @@ class Metrics:
             self._errors.labels(ended.provider, ended.error.code).inc()
         for attempt in ended.attempts:
             self._attempts.labels(attempt.provider, attempt.code).inc()
+        # The last call of a turn that failed is among the attempts, that of any other is not.
+        if further := len(ended.attempts) - (ended.status == "failed"):
+            self._retries.labels(ended.provider).inc(max(0, further))
         if ended.status == "completed" and ended.provider != record.begun.provider:
             self._fallbacks.labels(ended.provider).inc()
 
@@ -124,8 +138,8 @@ class Metrics:
 
     def render(self) -> bytes:
         """All metrics as Prometheus text, those of all workers together."""
-        self._take_sample()
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        self._gauges.take(self._sample())
+        if _SHARED not in os.environ:
             return generate_latest(self._registry)
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
@@ -136,19 +150,7 @@ class Metrics:
             asked = time.monotonic()
             await asyncio.sleep(SAMPLE_S)
             self._lag.observe(max(0.0, time.monotonic() - asked - SAMPLE_S))
-            self._take_sample()
-
-    def _take_sample(self) -> None:
-        for name, value in self._sample().items():
-            gauge = self._gauges.get(name)
-            if gauge is None:
-                gauge = self._gauges[name] = Gauge(
-                    f"gateway_{name}",
-                    f"{name.replace('_', ' ').capitalize()} now",
-                    registry=self._registry,
-                    multiprocess_mode="livesum",
-                )
-            gauge.set(value)
+            self._gauges.take(self._sample())
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"gateway_{name}", text, labels, registry=self._registry)
