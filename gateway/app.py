@@ -27,7 +27,7 @@ from gateway.observe.gauges import KeySample, Sample
 from gateway.observe.metrics import Metrics
 from gateway.observe.prices import Prices
 from gateway.observe.turns import TurnLines
-from gateway.providers.registry import PROVIDERS
+from gateway.providers.registry import PROVIDERS, wire
 from gateway.settings import PROVIDER_NAMES, Settings
 from gateway.store.base import StoreUnavailable
 from gateway.store.dsn import parse_dsn
@@ -187,6 +187,7 @@ def _router(settings: Settings, simulated_at: str | None) -> Router:
             settings.base_url(name) if simulated_at is None else simulated_at + suffix.get(name, ""),
             settings.keys(name) if simulated_at is None else ("simulated",),
             settings.models(name),
+            {model: wire(name, model) for model in settings.models(name)},
         )
         for name in PROVIDER_NAMES
     ]

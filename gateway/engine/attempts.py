@@ -75,7 +75,7 @@ class Attempts:
         self, call: Call, course: Course, prompt: Prompt, trail: Trail, stream: bool
     ) -> AsyncGenerator[list[Event], None]:
         """One call's batches, behind its mark; raises a `GatewayError` in place of `Failed`."""
-        lease, wire = call.lease, call.stop.target.wire
+        lease, wire = call.lease, call.stop.wire
         begun = course.broken_off
         seam = None if begun is None else Seam(begun, trail)
         try:

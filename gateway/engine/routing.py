@@ -17,13 +17,17 @@ _AWAY: Final = frozenset({"open", "half_open", "refused", "quota"})
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A provider as it is configured: its wire format, address, keys and the models a request may ask for."""
+    """A provider as it is configured: its wire format, address, keys and the models a request may ask for.
+
+    `wires` holds the formats of the models that are asked in another one than `wire`.
+    """
 
     name: str
     wire: Provider
     base_url: str
     keys: tuple[str, ...] = field(repr=False)
     models: tuple[str, ...]
+    wires: Mapping[str, Provider] = field(default_factory=dict)
 
     @property
     def default_model(self) -> str:
@@ -38,6 +42,11 @@ class Choice:
     target: Target
     model: str
     pinned: bool
+
+    @property
+    def wire(self) -> Provider:
+        """The format in which the model is asked."""
+        return self.target.wires.get(self.model, self.target.wire)
 
 
 @dataclass(frozen=True, slots=True)

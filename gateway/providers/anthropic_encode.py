@@ -11,7 +11,6 @@ from gateway.core.errors import GatewayError
 from gateway.core.jsontext import dumps
 from gateway.core.messages import (
     AssistantMessage,
-    Message,
     Part,
     Prompt,
     TextPart,
@@ -24,7 +23,7 @@ from gateway.core.messages import (
 from gateway.providers.anthropic_errors import THINKING_BLOCKS
 from gateway.providers.anthropic_state import kept_content
 from gateway.providers.base import Route, UpstreamRequest
-from gateway.providers.common import portable_id
+from gateway.providers.common import open_loop, portable_id
 from gateway.providers.models import traits
 
 API_VERSION = "2023-06-01"
@@ -101,7 +100,9 @@ def _messages(prompt: Prompt, route: Route) -> list[dict[str, Any]]:
     """The turns, user's and assistant's by turns; what follows upon the same role is merged into it."""
     turns: list[dict[str, Any]] = []
     wire_ids: dict[str, str] = {}
-    loop = _open_loop(prompt.messages) if prompt.tools and THINKING_BLOCKS not in route.dropped else None
+    # The API ties a thinking block to all that stands before it (system, tools, messages) and may refuse a request where that
+    # has changed: within one loop it hardly does, over days it will.
+    loop = open_loop(prompt.messages) if prompt.tools and THINKING_BLOCKS not in route.dropped else None
     for position, message in enumerate(prompt.messages):
         match message:
             case UserMessage(parts):
@@ -125,18 +126,6 @@ def _add(turns: list[dict[str, Any]], role: str, blocks: list[dict[str, Any]]) -
         turns[-1]["content"] += blocks
     elif blocks:
         turns.append({"role": role, "content": blocks})
-
-
-def _open_loop(messages: tuple[Message, ...]) -> int:
-    """Return the position of the question that the tool calls at the end still belong to, -1 if there is none.
-
-    Thinking is replayed behind it alone. The API ties a thinking block to all that stands before it (system, tools,
-    messages) and may refuse a request where that has changed: within one loop it hardly does, over days it will.
-    """
-    for position in range(len(messages) - 1, -1, -1):
-        if isinstance(messages[position], UserMessage) and not (position and isinstance(messages[position - 1], ToolResults)):
-            return position
-    return -1
 
 
 def _part(part: Part) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.core.errors import ErrorCode, UpstreamError, UpstreamKind
 from gateway.core.events import Failed
+from gateway.core.messages import Message, ToolResults, UserMessage
 
 MAX_UPSTREAM_TEXT = 2048
 MAX_WAIT_S = 86_400.0
@@ -54,6 +55,17 @@ def portable_id(call_id: str) -> str:
     if _PORTABLE_ID.fullmatch(call_id):
         return call_id
     return f"call_{hashlib.sha256(call_id.encode()).hexdigest()[:32]}"
+
+
+def open_loop(messages: Sequence[Message]) -> int:
+    """Return the position of the question that the tool calls at the end still belong to, -1 if there is none.
+
+    Reasoning is given back to the model that wrote it behind that question alone: what it led to is settled before.
+    """
+    for position in range(len(messages) - 1, -1, -1):
+        if isinstance(messages[position], UserMessage) and not (position and isinstance(messages[position - 1], ToolResults)):
+            return position
+    return -1
 
 
 @dataclass(frozen=True, slots=True)

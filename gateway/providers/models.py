@@ -6,7 +6,7 @@ Sources: the vendors' model pages and SDK types as of November 2026.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -18,8 +18,9 @@ class Traits:
     `temperature`: takes sampling parameters. `system_role`: where OpenAI's format puts the system prompt.
     `effort_with_tools`: `reasoning_effort` that must be sent with tools (OpenAI from 5.4 on refuses tools beside any
     other). `reasoning_format`: Groq's switch that keeps reasoning out of the text. `thinking`: thinks unasked, returns
-    summaries on request (Gemini, Anthropic). `signatures`: Gemini 3 refuses a replayed call without its signature.
+    summaries on request (OpenAI on Responses alone). `signatures`: Gemini 3 refuses a replayed call without its signature.
     `prefill`: takes a last assistant message to continue from.
+    `responses`: asked through OpenAI's Responses API, because Chat Completions refuses it, or refuses it tools.
     `forced_tools`: takes a tool choice that demands a call (Anthropic's newest answer that with 400).
     """
 
@@ -31,19 +32,21 @@ class Traits:
     signatures: bool = False
     prefill: bool = False
     forced_tools: bool = True
+    responses: bool = False
 
 
 _DEFAULT = Traits()
 
-_OPENAI_REASONING = Traits(temperature=False, system_role="developer")
-_OPENAI_EFFORT_NONE = Traits(temperature=False, system_role="developer", effort_with_tools="none")
+_OPENAI_REASONING = Traits(temperature=False, system_role="developer", thinking=True)
+_OPENAI_EFFORT_NONE = replace(_OPENAI_REASONING, effort_with_tools="none")
+_OPENAI_RESPONSES = replace(_OPENAI_REASONING, responses=True)
 
 _CLAUDE_UNFORCED = Traits(temperature=False, thinking=True, forced_tools=False)
 
 _TABLE: tuple[tuple[str, str, Traits], ...] = (
     ("openai", r"o1-mini.*|o1-preview.*", Traits(temperature=False, system_role="user")),
+    ("openai", r"(o\d|gpt-[5-9][\d.]*)-(pro|codex).*|gpt-6-astra.*|gpt-6\.[12]-sol.*", _OPENAI_RESPONSES),
     ("openai", r"o\d.*", _OPENAI_REASONING),
-    ("openai", r"gpt-6-astra.*|gpt-6\.[12]-sol.*", _OPENAI_REASONING),
     ("openai", r"gpt-5\.[4-9].*|gpt-[6-9].*", _OPENAI_EFFORT_NONE),
     ("openai", r"gpt-5.*", _OPENAI_REASONING),
     ("groq", r"qwen.*|deepseek.*", Traits(reasoning_format="parsed")),

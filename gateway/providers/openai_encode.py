@@ -44,14 +44,24 @@ def encode(path: str, prompt: Prompt, route: Route, stream: bool) -> UpstreamReq
         body["reasoning_format"] = known.reasoning_format
     if prompt.tools:
         body |= _tools(prompt, known, route)
-    headers = {"Authorization": f"Bearer {route.api_key}", "Content-Type": "application/json"}
-    return UpstreamRequest(route.base_url.rstrip("/") + path, headers, dumps(body))
+    return UpstreamRequest(route.base_url.rstrip("/") + path, bearer(route), dumps(body))
+
+
+def bearer(route: Route) -> dict[str, str]:
+    """Return the headers of a call; servers of one's own may need no key."""
+    key = {"Authorization": f"Bearer {route.api_key}"} if route.api_key else {}
+    return key | {"Content-Type": "application/json"}
+
+
+def is_openai(route: Route) -> bool:
+    """Whether the call goes to OpenAI itself, and not to a server that speaks its format."""
+    return urlsplit(route.base_url).hostname == _OPENAI_HOST
 
 
 def _stream_options(route: Route) -> dict[str, Any]:
     """OpenAI pads every chunk against traffic analysis; nobody but its own host takes the switch against it."""
     options = {"include_usage": True}
-    if urlsplit(route.base_url).hostname == _OPENAI_HOST:
+    if is_openai(route):
         options["include_obfuscation"] = False
     return options
 
@@ -85,13 +95,13 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
-    # OpenAI refuses a schema that is not of type "object"; clients leave it empty for tools without arguments.
-    function["parameters"] = tool.parameters if "type" in tool.parameters else _object_schema(tool.parameters)
+    function["parameters"] = object_schema(tool.parameters)
     return {"type": "function", "function": function}
 
 
-def _object_schema(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": {}, **parameters}
+def object_schema(parameters: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI refuses a schema that is not of type "object"; clients leave it empty for tools without arguments."""
+    return parameters if "type" in parameters else {"type": "object", "properties": {}, **parameters}
 
 
 def _tool_choice(choice: ToolChoice) -> str | dict[str, Any]:

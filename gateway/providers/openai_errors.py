@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.core.errors import UpstreamError
-from gateway.core.jsontext import loads
+from gateway.core.jsontext import dumps_text, loads
 from gateway.providers.common import as_dict, as_int, as_str, by_status, clip, named_parameter
 
 DROPPABLE = (
@@ -35,6 +35,12 @@ _IMPLIED_STATUS = {
     "model_not_found": 404,
     "context_length_exceeded": 400,
     "tool_use_failed": 400,
+    "invalid_prompt": 400,
+    "bio_policy": 400,
+    "misalignment_policy_violation": 400,
+    "data_residency_mismatch": 400,
+    "upstream_error": 502,
+    "server_is_overloaded": 503,
     "overloaded": 503,
     "overloaded_error": 503,
     "service_unavailable": 503,
@@ -42,24 +48,24 @@ _IMPLIED_STATUS = {
     "invalid_request_error": 400,
 }
 _ROLE_REFUSED = re.compile(r"messages\[\d+\]\.role\W+does not support")
-_OUTPUT_TOO_LARGE = re.compile(r"max_(?:completion_)?tokens.*(?:too large|at most|less than or equal)", re.DOTALL)
+_OUTPUT_TOO_LARGE = re.compile(r"max_(?:completion_|output_)?tokens.*(?:too large|at most|less than or equal)", re.DOTALL)
 
 
-def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
-    """Return what a reply with a status other than 2xx means."""
+def decode_error(status: int, headers: Mapping[str, str], body: bytes, droppable: tuple[str, ...] = DROPPABLE) -> UpstreamError:
+    """Return what a reply with a status other than 2xx means; `droppable` are the parameters that can be left out."""
     text = body.decode("utf-8", "replace")
     try:
         error = _error_object(loads(body))
     except ValueError:
         error = {}
-    return _understand(status, headers, text, error)
+    return _understand(status, headers, text, error, droppable)
 
 
 def stream_error(error: dict[str, Any] | str, raw: bytes) -> UpstreamError:
     """Return what an error object inside a 200 means: its own status decides, else what its code or type implies."""
     fields = {"message": error} if isinstance(error, str) else error
     status = _own_status(fields)
-    failure = _understand(status or _implied_status(fields), {}, raw.decode("utf-8", "replace"), fields)
+    failure = _understand(status or _implied_status(fields), {}, raw.decode("utf-8", "replace"), fields, ())
     failure.upstream_status = status
     return failure
 
@@ -72,26 +78,36 @@ def find_error(value: dict[str, Any]) -> dict[str, Any] | str | None:
     return None
 
 
-def _understand(status: int, headers: Mapping[str, str], text: str, error: dict[str, Any]) -> UpstreamError:
-    message = as_str(error.get("message")) or ""
+def _understand(
+    status: int, headers: Mapping[str, str], text: str, error: dict[str, Any], droppable: tuple[str, ...]
+) -> UpstreamError:
+    message = _message(error)
     names = {error.get(key) for key in ("code", "type") if isinstance(error.get(key), str)}
     if names & _MODEL_SLIPS:
         detail = "The model wrote a tool call that does not fit its tools."
         return UpstreamError("provider_error", detail, kind="server", upstream_status=status, upstream_text=clip(text))
-    refused = _refused_parameter(error, message) if status in (400, 422) else None
+    refused = _refused_parameter(error, message, droppable) if status in (400, 422) else None
     return by_status(status, headers, text, message=message, refused_parameter=refused, quota=bool(names & _QUOTA))
 
 
-def _refused_parameter(error: dict[str, Any], message: str) -> str | None:
+def _message(error: dict[str, Any]) -> str:
+    """Return what the error says; some servers put a list of what they found wrong in its place (FastAPI's, Mistral's)."""
+    for said in (error.get("message"), error.get("detail")):
+        if said:
+            return said if isinstance(said, str) else dumps_text(said)
+    return ""
+
+
+def _refused_parameter(error: dict[str, Any], message: str, droppable: tuple[str, ...]) -> str | None:
     """Return a parameter to leave out, `system_role` (speak as the user) or `max_output_tokens` (set no limit)."""
     if _ROLE_REFUSED.search(message):
         return "system_role"
     if _OUTPUT_TOO_LARGE.search(message):
         return "max_output_tokens"
     top = re.split(r"[.\[]", as_str(error.get("param")) or "", maxsplit=1)[0]
-    if top in DROPPABLE and (error.get("code") in _UNSUPPORTED or named_parameter(message, (top,))):
+    if top in droppable and (error.get("code") in _UNSUPPORTED or named_parameter(message, (top,))):
         return top
-    return named_parameter(message, DROPPABLE)
+    return named_parameter(message, droppable)
 
 
 def _error_object(value: Any) -> dict[str, Any]:
@@ -113,7 +129,10 @@ def _own_status(error: dict[str, Any]) -> int | None:
 
 def _implied_status(error: dict[str, Any]) -> int:
     for key in ("code", "type"):
-        status = _IMPLIED_STATUS.get(as_str(error.get(key)) or "")
+        name = as_str(error.get(key)) or ""
+        status = _IMPLIED_STATUS.get(name)
         if status is not None:
             return status
+        if "image" in name:
+            return 400
     return 500
