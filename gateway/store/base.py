@@ -154,6 +154,24 @@ class Reports(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierReply:
+    """A reply as a client repeats it in its history: its text, the question before it (None: none), the ids of its calls."""
+
+    text: str
+    question: str | None
+    call_ids: tuple[str, ...]
+
+
+class Threads(Protocol):
+    """Finds conversations by what was said in them."""
+
+    async def find(self, caller: str | None, replies: Sequence[EarlierReply]) -> str | None:
+        """The conversation in which `caller` got the first of `replies` that anybody here gave, newest turn first: by its calls
+        where it has any, else by its text and question. Raises `StoreUnavailable`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What a finished turn gets: its place in PostgreSQL, or (`message_id` None) the promise of the journal."""
 
@@ -174,10 +192,6 @@ class TurnLog(Protocol):
 
     def progress(self, begun: TurnBegun, reply: Reply) -> None:
         """Keep what has come so far; called about once a second."""
-        ...
-
-    def drop(self, turn_id: str) -> None:
-        """Forget a turn that was begun and shall not be logged."""
         ...
 
     async def put(self, record: TurnRecord) -> Receipt:

@@ -93,10 +93,6 @@ class Writer:
         """Keep what has come so far."""
         self._journal.progress(begun.turn_id, reply)
 
-    def drop(self, turn_id: str) -> None:
-        """Forget a turn that was begun and shall not be logged."""
-        self._journal.forget((turn_id,))
-
     async def put(self, record: TurnRecord) -> Receipt:
         """Return when the turn is in PostgreSQL, or fsynced in the journal (`message_id` None).
 

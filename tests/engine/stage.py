@@ -95,9 +95,6 @@ class Log:
         self.progressed.append(reply)
         self.told.set()
 
-    def drop(self, turn_id: str) -> None:
-        raise AssertionError("nothing is dropped here")
-
     async def put(self, record: TurnRecord) -> Receipt:
         if self.put_halt is not None:
             await self.put_halt.wait()

@@ -110,11 +110,14 @@ class Crowd:
 
     async def ask_during(self, deed: Coroutine[Any, Any, None]) -> None:
         """Ask at the manner's rate until a deed is done, and wait for the last answers, good or bad."""
+        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
             doing = group.create_task(deed)
+            due = loop.time()
             while not doing.done():
                 group.create_task(self.ask())
-                await asyncio.sleep(self._chance.expovariate(self.manner.rate))
+                due += self._chance.expovariate(self.manner.rate)
+                await asyncio.sleep(max(0.0, due - loop.time()))
 
 
 async def _read_whole(asked: Asked, answer: aiohttp.ClientResponse) -> None:

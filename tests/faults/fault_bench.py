@@ -54,10 +54,6 @@ class Log:
     def progress(self, begun: TurnBegun, reply: Reply) -> None:
         """A turn goes on."""
 
-    def drop(self, turn_id: str) -> None:
-        """A turn is forgotten."""
-        self.told.append("drop")
-
     async def put(self, record: TurnRecord) -> Receipt:
         """A turn ends."""
         await asyncio.sleep(0)

@@ -13,7 +13,7 @@ from gateway.store.base import Receipt, StoreRefused, StoreUnavailable
 from gateway.store.journal import Journal
 from gateway.store.pending import NotLogged
 from gateway.store.writer import Writer
-from tests.store.journal_turns import FakeStore, begun, record, reply
+from tests.store.journal_turns import FakeStore, record, reply
 from tests.store.writing import PLENTY, texts, until, writing
 
 
@@ -34,8 +34,6 @@ async def test_a_turn_is_stored_and_forgotten(tmp_path: Path, store: FakeStore) 
         await writer.begin(one.begun)
         writer.progress(one.begun, reply("نص"))
         assert await writer.put(one) == Receipt(one.begun.conversation_id, 1)
-        await writer.begin(dropped := begun())
-        writer.drop(dropped.turn_id)
         assert list(store.rows.values()) == [one]
         assert (writer.database_up, writer.journal_ok, writer.spooled, writer.refused) == (True, True, 0, 0)
     assert list(tmp_path.iterdir()) == []
