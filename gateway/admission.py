@@ -10,6 +10,7 @@ from typing import Final
 import aiohttp
 
 from gateway.access.addresses import ClientAddresses
+from gateway.access.budgets import Budgets
 from gateway.access.callers import Callers, name_and_key, openness
 from gateway.access.charges import Ledger
 from gateway.access.daily import DailyLimits
@@ -43,6 +44,7 @@ class Admission:
     rates: RateLimits
     ledger: Ledger
     accounts: Accounts
+    budgets: Budgets | None
 
 
 def open_admission(settings: Settings, store: PostgresStore, session: aiohttp.ClientSession, stack: AsyncExitStack) -> Admission:
@@ -53,6 +55,7 @@ def open_admission(settings: Settings, store: PostgresStore, session: aiohttp.Cl
     store.on_charged = daily.stored
     daily.start()
     stack.push_async_callback(daily.close)
+    budgets = _budgets(settings, store, stack)
     rates = RateLimits(
         users=parse_rates(settings.rate_limit),
         keys=parse_rates(settings.api_key_rate_limit),
@@ -62,7 +65,7 @@ def open_admission(settings: Settings, store: PostgresStore, session: aiohttp.Cl
     )
     stack.push_async_callback(rates.close)
     sessions = Sessions(settings.admin_token.get_secret_value()) if settings.admin_token else None
-    start_chores(_chores(settings, store, users, daily), stack)
+    start_chores(_chores(settings, store, users, daily, budgets), stack)
     return Admission(
         gate=Gate(
             _callers(settings, tokens),
@@ -72,7 +75,7 @@ def open_admission(settings: Settings, store: PostgresStore, session: aiohttp.Cl
             this_machine_alone=_this_machine_alone(settings),
         ),
         rates=rates,
-        ledger=Ledger(daily, ToolRounds(store, settings.max_tool_rounds), settings.max_active_turns_per_caller),
+        ledger=Ledger(daily, ToolRounds(store, settings.max_tool_rounds), settings.max_active_turns_per_caller, budgets),
         accounts=Accounts(
             sign_in=_sign_in(settings, users, tokens, session),
             users=users,
@@ -80,6 +83,7 @@ def open_admission(settings: Settings, store: PostgresStore, session: aiohttp.Cl
             addresses=ClientAddresses(settings.trusted_proxies),
             sessions=sessions,
         ),
+        budgets=budgets,
     )
 
 
@@ -106,8 +110,22 @@ def start_chores(chores: tuple[Chore, ...], stack: AsyncExitStack) -> None:
     stack.push_async_callback(stop)
 
 
-def _chores(settings: Settings, store: PostgresStore, users: Users, daily: DailyLimits) -> tuple[Chore, ...]:
+def _budgets(settings: Settings, store: PostgresStore, stack: AsyncExitStack) -> Budgets | None:
+    """Without a budget nothing is added up."""
+    if not (settings.daily_budget_usd or settings.user_daily_budget_usd):
+        return None
+    budgets = Budgets(store, total_usd=settings.daily_budget_usd, user_usd=settings.user_daily_budget_usd)
+    store.on_spent = budgets.stored
+    stack.push_async_callback(budgets.close)
+    return budgets
+
+
+def _chores(
+    settings: Settings, store: PostgresStore, users: Users, daily: DailyLimits, budgets: Budgets | None
+) -> tuple[Chore, ...]:
     chores: tuple[Chore, ...] = (users.finish_deletions, daily.prune)
+    if budgets is not None:
+        chores = (budgets.catch_up, budgets.prune, *chores)
     if settings.retention_days:
         return (*chores, lambda: store.expire(settings.retention_days))
     return chores

@@ -9,6 +9,7 @@ from aiohttp import web
 
 import simulator
 from gateway import __version__
+from gateway.access.budgets import Budgets
 from gateway.access.origins import Origins
 from gateway.admission import open_admission
 from gateway.engine.attempts import Attempts
@@ -73,10 +74,10 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     journal = await Journal.open(settings.data_dir / "journal", worker, max_bytes=settings.journal_max_bytes)
     stack.push_async_callback(journal.close)
     writer = Writer(store, journal, store_wait_s=settings.store_wait_s)
-    store.lacks = writer.holds
+    store.caught_up = writer.caught_up
     stack.push_async_callback(writer.close, _FLUSH_S)
     await _prepare(store)
-    writer.start()
+    await writer.start()
 
     timeouts = Timeouts(settings.connect_timeout_s, settings.first_token_timeout_s, settings.idle_timeout_s)
     session = await stack.enter_async_context(open_session(timeouts, settings.upstream_connections))
@@ -94,11 +95,11 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     keys = Keys(store, lookup)
     stack.push_async_callback(keys.close)
     stack.push_async_callback(engine.drain, 0)
-    metrics = _metrics(engine, writer, router, worker, stack)
     prompts = PromptBuilder(store, recent, settings.history_messages, settings.max_output_tokens)
     admission = open_admission(settings, store, session, stack)
     intake = Intake(engine, router, prompts, store, keys, admission.rates, admission.ledger, simulated=simulated_at is not None)
     engine.watchers.extend((intake, TurnLines()))
+    metrics = _metrics(engine, writer, router, admission.budgets, worker, stack)
     # The first thing to happen at the end: nothing below waits long for the database then.
     stack.callback(store.hurry)
     return Services(
@@ -119,9 +120,12 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
         version=__version__,
         simulated=simulated_at is not None,
     )
+        budgets=admission.budgets,
 
 
-def _metrics(engine: Engine, writer: Writer, router: Router, worker: str, stack: AsyncExitStack) -> Metrics:
+def _metrics(
+    engine: Engine, writer: Writer, router: Router, budgets: Budgets | None, worker: str, stack: AsyncExitStack
+) -> Metrics:
     def sample() -> Sample:
         return Sample(
             active_turns=engine.active,
@@ -137,6 +141,8 @@ def _metrics(engine: Engine, writer: Writer, router: Router, worker: str, stack:
 
     metrics = Metrics(sample, worker)
     metrics.start()
+            spent_usd=budgets.spent_usd if budgets else 0.0,
+            budget_usd=budgets.total_usd if budgets else 0.0,
     stack.push_async_callback(metrics.close)
     engine.watchers.append(metrics)
     return metrics

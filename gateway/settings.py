@@ -71,6 +71,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 SecondsOrZero = Annotated[float, Field(ge=0, le=86_400)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Usd = Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=1024, le=1 << 50)]
 
 
@@ -146,6 +147,8 @@ class Settings(BaseModel):
     api_key_rate_limit: Rate = "none"
     auth_rate_limit: Rate = "10/minute"
     resume_rate_limit: Rate = "120/minute"
+    daily_budget_usd: Usd = 0
+    user_daily_budget_usd: Usd = 0
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"

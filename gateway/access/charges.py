@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
+from gateway.access.budgets import Budgets
 from gateway.access.callers import Caller
 from gateway.access.daily import DailyLimits, Reservation
 from gateway.access.quota import Quota
@@ -23,6 +24,7 @@ class Charge:
     conversation_id: str
     follow_up: bool
     reservation: Reservation | None
+    turn_id: str | None = None
     closed: bool = False
 
     @property
@@ -42,6 +44,7 @@ class Charge:
 
     def begun(self, turn_id: str) -> None:
         """The turn runs."""
+        self.turn_id = turn_id
         self.ledger.begun(self, turn_id)
 
     def close(self, record: TurnRecord | None = None) -> None:
@@ -54,8 +57,11 @@ class Charge:
 class Ledger:
     """Opens and settles charges."""
 
-    def __init__(self, daily: DailyLimits, rounds: ToolRounds, max_active_per_caller: int) -> None:
+    def __init__(
+        self, daily: DailyLimits, rounds: ToolRounds, max_active_per_caller: int, budgets: Budgets | None = None
+    ) -> None:
         """`max_active_per_caller` 0: as many turns at once as a caller likes."""
+        self._budgets = budgets
         self._daily = daily
         self._rounds = rounds
         self._max_active = max_active_per_caller
@@ -63,7 +69,10 @@ class Ledger:
 
     async def charge(self, caller: Caller, conversation_id: str, *, follow_up: bool) -> Charge:
         """Take what a turn takes. Raises `OverLimit` `daily_limit_reached`, `GatewayError` `rate_limited` (too many turns
-        at once), `invalid_request` (too many tool rounds); then nothing was taken."""
+        at once), `invalid_request` (too many tool rounds), `daily_limit_reached` and `overloaded` (nothing may be spent any
+        more today); then nothing was taken."""
+        if self._budgets is not None:
+            await self._budgets.check(caller)
         self._enter(caller.id)
         try:
             reservation = None
@@ -79,12 +88,16 @@ class Ledger:
 
     def begun(self, charge: Charge, turn_id: str) -> None:
         """Called by the charge itself."""
+        if self._budgets is not None:
+            self._budgets.begun(turn_id)
         if charge.reservation is not None:
             self._daily.begun(charge.reservation, turn_id)
 
     def settle(self, charge: Charge, record: TurnRecord | None) -> None:
         """Called by the charge itself."""
         self._leave(charge.caller.id)
+        if self._budgets is not None and charge.turn_id is not None:
+            self._budgets.ended(charge.turn_id, record)
         if charge.follow_up:
             self._rounds.ended(charge.conversation_id, charge.caller.id, cost_nothing=record is None or record.cost_nothing)
         elif charge.reservation is None:

@@ -19,6 +19,22 @@ SELECT count FROM daily_usage WHERE caller = $1 AND day = $2;
 -- name: prune_usage
 DELETE FROM daily_usage WHERE day < $1;
 
+-- name: spent
+SELECT caller, usd FROM daily_spending WHERE caller = ANY ($1::text[]) AND day = $2;
+
+-- name: spend
+-- What turns cost that are kept nowhere.
+INSERT INTO daily_spending AS spending (caller, day, usd)
+SELECT caller, day, usd FROM unnest($1::text[], $2::date[], $3::double precision[]) AS kept (caller, day, usd)
+ORDER BY caller, day
+ON CONFLICT (caller, day) DO UPDATE SET usd = spending.usd + excluded.usd;
+
+-- name: catch_up_spending
+SELECT catch_up_spending($1);
+
+-- name: prune_spending
+DELETE FROM daily_spending WHERE day < $1;
+
 -- name: sign_in
 -- $1 provider, $2 its subject, $3 the address or null.
 SELECT id, $1 AS provider, email, created_at, coalesce(is_active, true) AS is_active FROM sign_in_user($1, $2, $3);
@@ -64,6 +80,7 @@ LIMIT 200;
 
 -- name: caller_erased
 WITH usage AS (DELETE FROM daily_usage WHERE caller = $1),
+spending AS (DELETE FROM daily_spending WHERE caller = $1),
 keys AS (DELETE FROM idempotency_keys WHERE caller = $1)
 UPDATE deleted_callers SET erased_at = now() AT TIME ZONE 'utc' WHERE caller = $1;
 

@@ -18,14 +18,13 @@ from gateway.store.migrate import MigrationError, migrate
 from gateway.store.pool import Connection, Pool, transaction
 from gateway.store.pulse import Pulse
 from gateway.store.queries import QUERIES
-from gateway.store.rows import Row, owed_counts, put_arguments
+from gateway.store.rows import Row, owed_counts, put_arguments, put_statement
 
 T = TypeVar("T")
 
 _EXPIRE_AT_ONCE: Final = 50
 _HURRIED_S: Final = 0.5
 _DAY_MS: Final = 86_400_000
-_PUT_COUNTING: Final = QUERIES["put"].replace("claims AS (", f"{QUERIES['put.counting']}\nclaims AS (", 1)
 _OTHER_CONVERSATION: Final = uuid.UUID("0b0f0f5e-6a1c-5c57-9f0e-2f6f3c1c8a11")
 
 
@@ -33,8 +32,9 @@ class PostgresStore:
     """A `Store`, a `ClaimStore` and `Reports`. Connects when it is first asked something, prepares the schema then, and finds
     its way back by itself when the database was away or was replaced. Belongs to one event loop; `close` it there.
 
-    `on_charged` hears where each turn lies that its caller's daily limit was charged for; `lacks` tells whether turns of a
-    conversation are on their way here, so that its history would have a hole."""
+    `on_charged` hears where each turn lies that its caller's daily limit was charged for, `on_spent` (None: what turns cost is
+    added up nowhere) where each lies that has a cost; `caught_up` tells whether
+    a conversation's turns are all here: its history would have a hole otherwise."""
 
     def __init__(self, dsn: Dsn, *, pool_size: int = 5, command_timeout_s: float = 5.0) -> None:
         self._dsn = dsn
@@ -43,7 +43,8 @@ class PostgresStore:
         self._migration: asyncio.Task[list[str]] | None = None
         self._migrated = False
         self.on_charged: Callable[[TurnRecord, Stored], None] = _ignore
-        self.lacks: Callable[[str], bool] = _nothing_of
+        self.on_spent: Callable[[TurnRecord, Stored], None] | None = None
+        self.caught_up: Callable[[str], Awaitable[bool]] = _always
 
     async def prepare(self) -> None:
         """Bring the schema up to date, however long it takes. Raises `StoreUnavailable` and `MigrationError`."""
@@ -71,6 +72,8 @@ class PostgresStore:
         for record, place in zip(records, places, strict=True):
             if record.begun.charged_on is not None:
                 self.on_charged(record, place)
+            if self.on_spent is not None and record.ended.cost_usd:
+                self.on_spent(record, place)
         return places
 
     async def access(self, conversation_id: str, caller: str | None) -> bool:
@@ -79,7 +82,7 @@ class PostgresStore:
 
     async def history(self, conversation_id: str, viewer: Viewer, limit: int) -> tuple[Message, ...]:
         """See `Store.history`."""
-        if self.lacks(conversation_id):
+        if not await self.caught_up(conversation_id):
             raise StoreUnavailable("turns of the conversation are on their way from the journal")
         return await self.run(lambda connection: reads.history(connection, conversation_id, viewer, limit))
 
@@ -168,7 +171,8 @@ class PostgresStore:
         ordered = sorted(records, key=_conversation_id) if len(records) > 1 else records
         arguments = put_arguments(ordered)
         owed = owed_counts(ordered)
-        statement, more = (QUERIES["put"], ()) if owed is None else (_PUT_COUNTING, (owed,))
+        statement = put_statement(counting=owed is not None, spending=self.on_spent is not None)
+        more = () if owed is None else (owed,)
         rows = await self.run(lambda connection: connection.fetch(statement, *arguments, *more))
         message_ids = {str(row["turn_id"]): row["id"] for row in rows}
         unwritten = [record for record in records if record.begun.turn_id not in message_ids]
@@ -227,8 +231,8 @@ def _ignore(_: TurnRecord, __: Stored) -> None:
     pass
 
 
-def _nothing_of(_: str) -> bool:
-    return False
+async def _always(_: str) -> bool:
+    return True
 
 
 def _conversation_id(record: TurnRecord) -> str:

@@ -123,3 +123,17 @@ counted AS (
     ON CONFLICT (caller, day) DO UPDATE SET count = usage.count + excluded.count
 ),
 
+
+-- name: put.spending
+-- One more part of `put`, where a budget is kept: what the turns cost, by UTC day, of each signed-in user and ('') of all
+-- together. These rows are locked last, and in order.
+spent AS (
+    INSERT INTO daily_spending AS spending (caller, day, usd)
+    SELECT spender.caller, t.answered_at::date AS day, sum(t.cost_usd)
+    FROM turns t
+    JOIN replied r ON r.turn_id = t.turn_id,
+        LATERAL (VALUES (''), (CASE WHEN t.caller LIKE 'user:%' THEN t.caller END)) AS spender (caller)
+    WHERE t.cost_usd > 0 AND spender.caller IS NOT NULL
+    GROUP BY spender.caller, day ORDER BY spender.caller, day
+    ON CONFLICT (caller, day) DO UPDATE SET usd = spending.usd + excluded.usd
+),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
+from functools import cache
 from typing import Any
 
 from gateway.core.events import UsageReported
@@ -9,6 +10,7 @@ from gateway.core.fold import parse_arguments
 from gateway.core.jsontext import dumps_text, loads
 from gateway.core.messages import ToolCall, ToolResult
 from gateway.core.turn import Attempt, Reply, TurnBegun, TurnEnded, TurnError, TurnRecord
+from gateway.store.queries import QUERIES
 from gateway.store.record_json import decode_sources, decode_thoughts, encode
 
 Row = Mapping[str, Any]
@@ -23,6 +25,13 @@ def put_arguments(records: Sequence[TurnRecord]) -> tuple[str, str, list[str]]:
     ]
     keys = [record.begun.turn_id for record in records if record.begun.idempotency_key is not None and record.binds_key]
     return encode(records).decode(), encode(results).decode(), keys
+
+
+@cache
+def put_statement(*, counting: bool, spending: bool) -> str:
+    """The statement `put` with those of its further parts that are needed."""
+    parts = [QUERIES[name] for name, wanted in (("put.counting", counting), ("put.spending", spending)) if wanted]
+    return QUERIES["put"].replace("claims AS (", "\n".join([*parts, "claims AS ("]), 1)
 
 
 def owed_counts(records: Sequence[TurnRecord]) -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from gateway.access.addresses import ClientAddresses
+from gateway.access.budgets import Budgets
 from gateway.access.daily import DailyLimits
 from gateway.access.rates import RateLimits
 from gateway.access.sessions import Sessions
@@ -62,6 +63,7 @@ class Services:
     metrics: Metrics
     heartbeat_s: float
     version: str
+    budgets: Budgets | None
     simulated: bool
 
 
