@@ -9,9 +9,9 @@ from gateway.core.turn import Reply
 from tests.providers.fixture_cases import Case, fold, terminal
 
 _REASONS: dict[str, ev.FinishReason] = {
-    **dict.fromkeys(("stop", "end_turn", "stop_sequence", "pause_turn", "STOP"), "stop"),
+    **dict.fromkeys(("stop", "end_turn", "stop_sequence", "pause_turn", "STOP", "completed"), "stop"),
     **dict.fromkeys(("tool_calls", "tool_use", "function_call"), "tool_calls"),
-    **dict.fromkeys(("length", "max_tokens", "MAX_TOKENS", "model_context_window_exceeded"), "length"),
+    **dict.fromkeys(("length", "max_tokens", "MAX_TOKENS", "model_context_window_exceeded", "max_output_tokens"), "length"),
     **dict.fromkeys(("content_filter", "refusal", "SAFETY", "RECITATION", "BLOCKLIST"), "content_filter"),
     **dict.fromkeys(("PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY"), "content_filter"),
     **dict.fromkeys(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "OTHER"), "error"),

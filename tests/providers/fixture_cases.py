@@ -12,11 +12,14 @@ from gateway.core import events as ev
 from gateway.core.fold import Fold
 from gateway.core.turn import Reply
 from gateway.providers.base import Provider
+from gateway.providers.registry import PROVIDERS, RESPONSES
 from gateway.wire.sse import SseDecoder
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
-DIRECTORIES = {"openai": "openai", "groq": "groq", "anthropic": "anthropic", "google": "gemini"}
-"""Provider name to the directory of its recordings."""
+WIRES = {**PROVIDERS, "openai-responses": RESPONSES}
+"""Every wire format; OpenAI has two."""
+DIRECTORIES = {name: {"google": "gemini"}.get(name, name) for name in WIRES}
+"""Wire format to the directory of its recordings."""
 
 
 @dataclass(frozen=True, slots=True)

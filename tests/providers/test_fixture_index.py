@@ -25,7 +25,7 @@ def test_the_index_names_every_recording(provider: str) -> None:
 
 
 def test_what_was_made_up_says_so_in_its_name() -> None:
-    made_up = {"derived": "derived-", "handmade-by-source-repo": "handmade-"}
+    made_up = {"derived": "derived-", "handmade-by-source-repo": "handmade-", "handmade": "handmade-"}
     for case in CASES:
         fidelity = case.meta["fidelity"].split(" ")[0]
         assert case.name.startswith(made_up.get(fidelity, ("stream-", "json-", "error-", "compat-"))), str(case)

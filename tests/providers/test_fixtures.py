@@ -1,4 +1,4 @@
-"""Every recording of every provider: decoded whole, cut anywhere and damaged."""
+"""Every recording of every wire format: decoded whole, cut anywhere and damaged."""
 
 import random
 
@@ -7,7 +7,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import GatewayError, UpstreamError
-from gateway.providers.registry import PROVIDERS
 from tests.providers import fixture_cases as fx
 from tests.providers.expectations import check_expected, check_refusal
 
@@ -21,31 +20,31 @@ quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCh
 
 @pytest.mark.parametrize("case", STREAMS, ids=str)
 def test_stream(case: fx.Case) -> None:
-    check_expected(case, fx.decode_stream(PROVIDERS[case.provider], case.body))
+    check_expected(case, fx.decode_stream(fx.WIRES[case.provider], case.body))
 
 
 @pytest.mark.parametrize("case", REPLIES, ids=str)
 def test_whole_reply(case: fx.Case) -> None:
-    check_expected(case, PROVIDERS[case.provider].decode_reply(case.body))
+    check_expected(case, fx.WIRES[case.provider].decode_reply(case.body))
 
 
 @pytest.mark.parametrize("case", ERRORS, ids=str)
 def test_refusal(case: fx.Case) -> None:
-    check_refusal(case, PROVIDERS[case.provider].decode_error(case.status, case.headers, case.body))
+    check_refusal(case, fx.WIRES[case.provider].decode_error(case.status, case.headers, case.body))
 
 
 @pytest.mark.parametrize("case", [case for case in STREAMS if len(case.body) < SMALL], ids=str)
 def test_one_byte_at_a_time(case: fx.Case) -> None:
-    record = PROVIDERS[case.provider]
+    record = fx.WIRES[case.provider]
     cut = fx.decode_stream(record, case.body, range(len(case.body)))
     assert fx.shape(cut) == fx.shape(fx.decode_stream(record, case.body))
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", fx.WIRES)
 @given(data=st.data())
 @quick
 def test_cuts_change_nothing(name: str, data: st.DataObject) -> None:
-    record, case = PROVIDERS[name], data.draw(st.sampled_from(fx.streams(name)))
+    record, case = fx.WIRES[name], data.draw(st.sampled_from(fx.streams(name)))
     cuts = data.draw(st.lists(st.integers(1, len(case.body)), max_size=40))
     assert fx.shape(fx.decode_stream(record, case.body, cuts)) == fx.shape(fx.decode_stream(record, case.body))
 
@@ -94,35 +93,35 @@ def damaged_bodies(draw: st.DrawFn, name: str) -> bytes:
     return damaged(draw, [case.body for case in fx.cases(name) if case.kind == "json"])
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", fx.WIRES)
 @given(data=st.data())
 @settings(parent=quick, max_examples=60)
 def test_damaged_streams_end_once(name: str, data: st.DataObject) -> None:
     body = data.draw(damaged_streams(name))
     try:
-        events = fx.decode_stream(PROVIDERS[name], body, data.draw(st.lists(st.integers(1, len(body) + 1), max_size=3)))
+        events = fx.decode_stream(fx.WIRES[name], body, data.draw(st.lists(st.integers(1, len(body) + 1), max_size=3)))
     except GatewayError:
         return
     fx.terminal(events)
     fx.fold(events)
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", fx.WIRES)
 @given(data=st.data())
 @settings(parent=quick, max_examples=60)
 def test_damaged_replies_end_once(name: str, data: st.DataObject) -> None:
     body = data.draw(damaged_bodies(name))
-    events = PROVIDERS[name].decode_reply(body)
+    events = fx.WIRES[name].decode_reply(body)
     fx.terminal(events)
     fx.fold(events)
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", fx.WIRES)
 @given(data=st.data())
 @settings(parent=quick, max_examples=60)
 def test_damaged_refusals_stay_refusals(name: str, data: st.DataObject) -> None:
     status = data.draw(st.integers(300, 599))
-    error = PROVIDERS[name].decode_error(status, {"retry-after": "soon"}, data.draw(damaged_bodies(name)))
+    error = fx.WIRES[name].decode_error(status, {"retry-after": "soon"}, data.draw(damaged_bodies(name)))
     assert isinstance(error, UpstreamError)
     assert error.upstream_status == status
     assert 400 <= error.status < 600
