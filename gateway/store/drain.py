@@ -38,11 +38,16 @@ class Reach:
     stuck: int = 0
     recovering: bool = True
     behind: Counter[str] = field(default_factory=Counter)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def away(self) -> bool:
         """Whether to leave the database alone."""
         return self.down or self.hung > 0
+
+    def lacks(self, conversation: str) -> bool:
+        """Whether turns of a conversation may be waiting."""
+        return self.recovering or conversation in self.behind
 
     def caught_up(self, conversations: Iterable[str]) -> None:
         """One waiting turn of each of these is waiting no more."""
@@ -50,6 +55,22 @@ class Reach:
             self.behind[conversation] -= 1
             if self.behind[conversation] <= 0:
                 del self.behind[conversation]
+        self.tell()
+
+    def tell(self) -> None:
+        """What is known has changed."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def until(self, condition: Callable[[], bool], patience_s: float) -> bool:
+        """Wait for what is known to meet a condition; False when it did not in time."""
+        try:
+            async with asyncio.timeout(patience_s):
+                while not condition():
+                    await self._news.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +122,7 @@ class Drain:
             self._work.clear()
             if not self._journal.spooled:
                 self._reach.behind.clear()
+                self._reach.tell()
                 if not (self._reach.away or self._reach.stuck):
                     await self._work.wait()
                     continue
@@ -126,6 +148,7 @@ class Drain:
             log.exception("what dead processes left stays where it is until the next start")
         finally:
             self._reach.recovering = False
+            self._reach.tell()
             self._on_up()
 
     async def _round(self) -> bool:
@@ -205,6 +228,7 @@ class Drain:
         if not self._reach.down:
             log.warning("the database is away (%s); turns wait in the journal", error or "it does not answer")
         self._reach.down = True
+        self._reach.tell()
         self._turns = 1 if is_doubtful(error) else max(1, self._turns // 2)
 
     def _found(self) -> None:

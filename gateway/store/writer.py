@@ -20,6 +20,7 @@ _MOST_TURNS: Final = 256
 _MOST_CHARACTERS: Final = 8 * 1024 * 1024
 _STATEMENTS: Final = 2
 _HURRIED_S: Final = 0.5
+_CATCH_UP_S: Final = 2.0
 
 
 class Writer:
@@ -68,22 +69,26 @@ class Writer:
         """Whether the journal could be written when last tried."""
         return self._journal.ok
 
-    @property
-    def recovering(self) -> bool:
-        """Whether it is still being found out what earlier processes left; turns go to the journal until then."""
-        return self._reach.recovering
+    async def caught_up(self, conversation_id: str) -> bool:
+        """Whether the database has all of a conversation that ended here: who reads it there would miss what it lacks.
 
-    def holds(self, conversation_id: str) -> bool:
-        """Whether turns of a conversation may wait here for the database: whoever reads it there would miss them."""
-        if not (self._reach.recovering or conversation_id in self._reach.behind):
-            return False
-        if not self._reach.away:
-            self._drain.hurry()
-        return True
+        Waits a moment for turns that are on their way, unless the database is known to be away.
+        """
+        reach = self._reach
+        if not reach.lacks(conversation_id):
+            return True
+        self._drain.hurry()
+        await reach.until(lambda: reach.down or not reach.lacks(conversation_id), _CATCH_UP_S)
+        return not reach.lacks(conversation_id)
 
-    def start(self) -> None:
-        """Begin to write what the journal still holds, of this worker and of dead ones; the database may be away."""
+    async def start(self, patience_s: float = 10.0) -> None:
+        """Begin to write what the journal still holds, of this worker and of dead ones; the database may be away.
+
+        Returns when it is known whose turns are left, at the latest after `patience_s` seconds: until then, turns go to the
+        journal, and no conversation is known to be whole.
+        """
         self._draining = self._loop.create_task(self._drain.run(), name="drain")
+        await self._reach.until(lambda: not self._reach.recovering, patience_s)
 
     async def begin(self, begun: TurnBegun) -> None:
         """Return when the turn survives a kill of the process. Raises `JournalFull`."""
@@ -197,6 +202,7 @@ class Writer:
             log.warning("the database is away (%s); turns go to the journal", failures[0])
         self._reach.down = bool(failures)
         if failures:
+            self._reach.tell()
             self._drain.wake()
 
     def _settle(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:

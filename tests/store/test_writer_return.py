@@ -52,13 +52,25 @@ async def test_a_newer_turn_goes_behind_the_waiting_ones_of_its_conversation_onl
 async def test_a_conversation_with_waiting_turns_is_known_to_be_incomplete(tmp_path: Path, store: FakeStore) -> None:
     async with writing(tmp_path, store) as writer:
         await writer.put(record(conversation="conv-1"))
-        assert not writer.holds("conv-1")
+        assert await writer.caught_up("conv-1")
         store.script = away
         await writer.put(record(conversation="conv-1"))
-        assert writer.holds("conv-1")
-        assert not writer.holds("conv-2")
+        assert not await writer.caught_up("conv-1")
+        assert await writer.caught_up("conv-2")
         store.script = there
-        await until(lambda: writer.spooled == 0 and not writer.holds("conv-1"))
+        await until(lambda: writer.database_up)
+        assert await writer.caught_up("conv-1")
+
+
+async def test_who_reads_a_conversation_waits_for_what_is_on_its_way(tmp_path: Path, store: FakeStore) -> None:
+    async with writing(tmp_path, store, store_wait_s=0.01) as writer:
+        store.gate.clear()
+        assert (await writer.put(record(conversation="conv-1"))).message_id is None
+        reading = asyncio.create_task(writer.caught_up("conv-1"))
+        await store.until(lambda: store.under_way > 0)
+        assert not reading.done()
+        store.gate.set()
+        assert await reading
 
 
 async def test_a_hanging_statement_that_comes_back_ends_the_waiting(tmp_path: Path, store: FakeStore) -> None:
@@ -121,7 +133,7 @@ async def test_before_it_is_known_what_is_left_turns_go_behind_it(tmp_path: Path
     await left.end(record(conversation="conv-1", content="قديم"))
     await left.close()
     async with writing(tmp_path, store, started=False) as writer:
-        writer.start()
+        await writer.start(patience_s=0)
         assert (await writer.put(record(conversation="conv-1", content="جديد"))).message_id is None
         await until(lambda: writer.spooled == 0 and len(store.rows) == 2)
     assert texts(store) == ["قديم", "جديد"]

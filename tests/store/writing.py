@@ -28,8 +28,7 @@ async def writing(
     journal = await Journal.open(folder, "0", max_bytes=PLENTY, sync=sync)
     writer = Writer(cast("Store", store), journal, **{"pace": SWIFT, **options})
     if started:
-        writer.start()
-        await until(lambda: not writer.recovering)
+        await writer.start(60)
     try:
         yield writer
     finally:
