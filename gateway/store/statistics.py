@@ -3,12 +3,13 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from gateway.store.pool import Connection
 from gateway.store.queries import QUERIES
 
-_TOKENS = ("input", "output", "cached", "reasoning")
+_TOKENS = ("input", "output", "cached", "cache_write", "reasoning")
 _QUANTILES = ("p50", "p95", "p99")
 
 
@@ -29,6 +30,11 @@ async def statistics(connection: Connection, since: datetime) -> dict[str, Any]:
             "total": sum(by_status.values()),
             "by_status": dict(by_status),
             "by_provider": {name: _provider(name, statuses, counted) for name, statuses in by_provider.items()},
+            "by_model": [
+                {"provider": provider, "model": model} | _sums(rows)
+                for (provider, model), rows in _by(counted, "provider", "model")
+            ],
+            "by_day": [{"day": day.isoformat()} | _sums(rows) for (day,), rows in _by(counted, "day")],
         },
         "tokens": _tokens(counted),
         "cost_usd": _cost(counted),
@@ -40,7 +46,19 @@ async def statistics(connection: Connection, since: datetime) -> dict[str, Any]:
 
 def _provider(name: str, statuses: Counter[str], rows: Sequence[Any]) -> dict[str, Any]:
     own = [row for row in rows if row["provider"] == name]
-    return {"total": sum(statuses.values()), **statuses, "tokens": _tokens(own), "cost_usd": _cost(own)}
+    return {**statuses, **_sums(own)}
+
+
+def _by(rows: Sequence[Any], *names: str) -> list[tuple[tuple[Any, ...], list[Any]]]:
+    """Rows that have these columns in common, in their order."""
+    found: defaultdict[tuple[Any, ...], list[Any]] = defaultdict(list)
+    for row in rows:
+        found[tuple(row[name] for name in names)].append(row)
+    return sorted(found.items(), key=itemgetter(0))
+
+
+def _sums(rows: Sequence[Any]) -> dict[str, Any]:
+    return {"total": sum(row["turns"] for row in rows), "tokens": _tokens(rows), "cost_usd": _cost(rows)}
 
 
 def _tokens(rows: Sequence[Any]) -> dict[str, int]:

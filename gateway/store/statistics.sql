@@ -1,19 +1,19 @@
 -- name: statistics
--- Turns that ended at or after $1 (UTC, without zone), by status, provider and error; the times are milliseconds.
+-- Turns that ended at or after $1 (UTC, without zone), by status, provider, model, error and UTC day; the times are milliseconds.
 WITH turns AS (
     SELECT
-        status, coalesce(provider, 'unknown') AS provider, error->>'code' AS error,
-        input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost_usd,
+        status, coalesce(provider, 'unknown') AS provider, coalesce(model, 'unknown') AS model, error->>'code' AS error,
+        timestamp::date AS day, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, cost_usd,
         first_output_ms - started_ms AS first_ms, ended_ms - started_ms AS total_ms
     FROM messages
     WHERE role = 'assistant' AND turn_id IS NOT NULL AND timestamp >= $1
 ),
 by_kind AS (
     SELECT
-        status, provider, error, count(*) AS turns,
+        status, provider, model, error, day, count(*) AS turns,
         sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(cached_tokens) AS cached_tokens,
-        sum(reasoning_tokens) AS reasoning_tokens, sum(cost_usd) AS cost_usd
-    FROM turns GROUP BY status, provider, error
+        sum(cache_write_tokens) AS cache_write_tokens, sum(reasoning_tokens) AS reasoning_tokens, sum(cost_usd) AS cost_usd
+    FROM turns GROUP BY status, provider, model, error, day
 ),
 times AS (
     SELECT

@@ -1,6 +1,6 @@
 """What the server answers beside turns and the log, as models: accounts, health, numbers."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -80,6 +80,7 @@ class Tokens(AnswerModel):
     input: Count
     output: Count
     cached: Count
+    cache_write: Count
     reasoning: Count
 
 
@@ -95,12 +96,54 @@ class ProviderTurns(AnswerModel):
     cost_usd: Annotated[float, Field(ge=0)]
 
 
+class ModelTurns(AnswerModel):
+    """Turns that a model answered."""
+
+    provider: str
+    model: str
+    total: Count
+    tokens: Tokens
+    cost_usd: Annotated[float, Field(ge=0)]
+
+
+class DayTurns(AnswerModel):
+    """Turns that ended on a UTC day, as far as it is in the window."""
+
+    day: date
+    total: Count
+    tokens: Tokens
+    cost_usd: Annotated[float, Field(ge=0)]
+
+
+class CallerTurns(AnswerModel):
+    """What a caller asked; null is nobody in particular."""
+
+    caller: str | None
+    turns: Count
+    failures: Count
+    input_tokens: Count
+    output_tokens: Count
+    cost_usd: Annotated[float, Field(ge=0)]
+
+
 class Turns(AnswerModel):
     """Turns that ended in the window."""
 
     total: Count
     by_status: dict[TurnStatus, Count]
     by_provider: dict[str, ProviderTurns]
+    by_model: list[ModelTurns]
+    by_day: list[DayTurns]
+    by_caller: list[CallerTurns]
+    """Most turns first, 200 callers at most."""
+
+
+class Budget(AnswerModel):
+    """What may be spent in a UTC day, and what is spent of it; 0: any amount."""
+
+    spent_usd: Annotated[float, Field(ge=0)]
+    daily_budget_usd: Annotated[float, Field(ge=0)]
+    user_daily_budget_usd: Annotated[float, Field(ge=0)]
 
 
 class Quantiles(AnswerModel):
@@ -135,6 +178,8 @@ class Statistics(AnswerModel):
     total_ms: Quantiles
     errors: dict[str, Count]
     """Failed turns by error code."""
+    budget: Budget | None
+    """Null where none is set."""
     active_turns: Count
     active_streams: Count
     keys: list[KeyState]

@@ -1,5 +1,6 @@
 """GET /stats and GET /metrics: numbers for the operator."""
 
+import asyncio
 import re
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.access.budgets import Budgets
 from gateway.core.errors import GatewayError
 from gateway.observe.metrics import CONTENT_TYPE
 from gateway.web.monitoring import json_response
@@ -15,6 +17,7 @@ from gateway.web.services import SERVICES
 _WINDOW: Final = re.compile(r"([1-9]\d{0,4})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST: Final = timedelta(days=3660)
+_OF_CALLER: Final = ("caller", "turns", "failures", "input_tokens", "output_tokens", "cost_usd")
 
 
 async def stats(request: web.Request) -> web.Response:
@@ -23,12 +26,21 @@ async def stats(request: web.Request) -> web.Response:
     await _for_operators(request)
     text = request.query.get("window", "24h")
     since = datetime.now(UTC) - _window(text)
-    counted = await services.store.statistics(since)
+    counted, callers = await asyncio.gather(services.store.statistics(since), services.reports.callers(since))
+    counted["turns"]["by_caller"] = [{name: row[name] for name in _OF_CALLER} for row in callers]
     active = {"active_turns": services.engine.active, "active_streams": services.engine.readers}
     keys = [asdict(key) for found in services.router.health().values() for key in found.keys]
-    return json_response(
-        {"window": text, "since": since.isoformat(timespec="seconds").replace("+00:00", "Z"), **counted, **active, "keys": keys}
-    )
+    began = since.isoformat(timespec="seconds").replace("+00:00", "Z")
+    budget = await _budget(services.budgets) if services.budgets else None
+    return json_response({"window": text, "since": began, **counted, "budget": budget, **active, "keys": keys})
+
+
+async def _budget(budgets: Budgets) -> dict[str, float]:
+    return {
+        "spent_usd": round(await budgets.refreshed(), 10),
+        "daily_budget_usd": budgets.total_usd,
+        "user_daily_budget_usd": budgets.user_usd,
+    }
 
 
 async def metrics(request: web.Request) -> web.Response:
