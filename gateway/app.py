@@ -35,10 +35,12 @@ from gateway.store.dsn import parse_dsn
 from gateway.store.journal import Journal
 from gateway.store.postgres import PostgresStore
 from gateway.store.relay import RedisRelay
+from gateway.store.threads import PostgresThreads
 from gateway.store.writer import Writer
 from gateway.web.cors import add_cors
 from gateway.web.edge import dress, edge
 from gateway.web.intake import Intake
+from gateway.web.openai_threads import LostReplies
 from gateway.web.routes import add_routes
 from gateway.web.services import SERVICES, Services, Shared
 
@@ -88,7 +90,7 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
         writer,
         recent,
         Limits(settings.turn_timeout_s, settings.abandon_s, settings.max_reply_bytes, settings.max_active_turns),
-        Prices(),
+        Prices(settings.prices_file),
     )
     shared = _shared(settings, engine, store, stack)
     lookup = Lookup(engine, store, shared.following if shared else None, settings.turn_timeout_s)
@@ -97,9 +99,9 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     stack.push_async_callback(engine.drain, 0)
     prompts = PromptBuilder(store, recent, settings.history_messages, settings.max_output_tokens)
     admission = open_admission(settings, store, session, stack)
+    metrics = _metrics(engine, writer, router, admission.budgets, worker, stack)
     intake = Intake(engine, router, prompts, store, keys, admission.rates, admission.ledger, simulated=simulated_at is not None)
     engine.watchers.extend((intake, TurnLines()))
-    metrics = _metrics(engine, writer, router, admission.budgets, worker, stack)
     # The first thing to happen at the end: nothing below waits long for the database then.
     stack.callback(store.hurry)
     return Services(
@@ -109,18 +111,20 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
         shared=shared,
         store=store,
         reports=store,
+        threads=PostgresThreads(store),
         health=writer,
         router=router,
         intake=intake,
+        lost=LostReplies(),
         metrics=metrics,
         gate=admission.gate,
         rates=admission.rates,
         accounts=admission.accounts,
+        budgets=admission.budgets,
         heartbeat_s=settings.heartbeat_s,
         version=__version__,
         simulated=simulated_at is not None,
     )
-        budgets=admission.budgets,
 
 
 def _metrics(
@@ -137,12 +141,12 @@ def _metrics(
             event_loop_tasks=len(asyncio.all_tasks()),
             keys=[KeySample(name, key.state, key.rest_s) for name, found in router.health().items() for key in found.keys],
             breakers_opened={name: sum(key.breaker.opened for key in pool.keys) for name, pool in router.pools.items()},
+            spent_usd=budgets.spent_usd if budgets else 0.0,
+            budget_usd=budgets.total_usd if budgets else 0.0,
         )
 
     metrics = Metrics(sample, worker)
     metrics.start()
-            spent_usd=budgets.spent_usd if budgets else 0.0,
-            budget_usd=budgets.total_usd if budgets else 0.0,
     stack.push_async_callback(metrics.close)
     engine.watchers.append(metrics)
     return metrics

@@ -31,7 +31,8 @@ def _not_blank(value: str) -> str:
     return value
 
 
-def _whole_number(value: Any) -> Any:
+def whole_number(value: Any) -> Any:
+    """Take 12.0 for 12, as JavaScript means it."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -194,7 +195,7 @@ class ChatBody(_Body):
     """One of the models that the server offers for the provider; absent: its default."""
     temperature: Annotated[float, Field(strict=True, ge=0, le=2)] | None = None
     """Left out where a model takes none."""
-    max_tokens: Annotated[int, Field(strict=True, ge=1), BeforeValidator(_whole_number)] | None = None
+    max_tokens: Annotated[int, Field(strict=True, ge=1), BeforeValidator(whole_number)] | None = None
     """At most this many tokens of reply; the server has a bound of its own."""
 
     @model_validator(mode="before")
@@ -231,11 +232,11 @@ def parse_chat(body: bytes) -> ChatRequest:
         parsed = ChatBody.model_validate(value)
     except ValidationError as error:
         raise invalid(error) from None
-    return _request(parsed, _hash(value))
+    return _request(parsed, hash_of(value))
 
 
-def _hash(value: Any) -> str:
-    """Of the parsed JSON, whatever its spacing and key order."""
+def hash_of(value: Any) -> str:
+    """SHA-256 of parsed JSON, whatever its spacing and key order. Raises `GatewayError` `invalid_request`."""
     try:
         # The brackets leave room for what the value is wrapped into on its way to a provider and to the log.
         text = orjson.dumps([[[[[[[[value]]]]]]]], option=orjson.OPT_SORT_KEYS)
@@ -252,7 +253,7 @@ def _request(body: ChatBody, body_hash: str) -> ChatRequest:
         message=body.message,
         entries=None if body.messages is None else tuple(entry.entry() for entry in body.messages),
         tools=tools,
-        tool_choice=_choice(body.tool_choice) if tools else None,
+        tool_choice=tool_choice(body.tool_choice) if tools else None,
         system_prompt=body.system_prompt,
         provider=body.provider,
         model=body.model,
@@ -261,7 +262,8 @@ def _request(body: ChatBody, body_hash: str) -> ChatRequest:
     )
 
 
-def _choice(choice: Literal["auto", "none", "required"] | NamedChoice | None) -> ToolChoice | None:
+def tool_choice(choice: Literal["auto", "none", "required"] | NamedChoice | None) -> ToolChoice | None:
+    """A choice as the engine knows it."""
     if choice is None:
         return None
     return ToolChoice("named", choice.chosen()) if isinstance(choice, NamedChoice) else ToolChoice(choice)

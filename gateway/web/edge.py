@@ -15,12 +15,15 @@ from gateway.core.errors import ErrorCode, GatewayError
 from gateway.core.jsontext import dumps
 from gateway.store.base import StoreUnavailable
 from gateway.web.services import SERVICES
-from gateway.wire.frames import problem_body
+from gateway.wire.frames import problem_body, whole_seconds
+from gateway.wire.openai_chunks import error_body, error_status
 
 log = logging.getLogger(__name__)
 
 SERVER_NAME: Final = "m3ajem-gateway"
 PROBLEM_JSON: Final = "application/problem+json"
+OPENAI_PATHS: Final = "/v1/"
+"""Under it errors have the shape of OpenAI's."""
 BODY_TIMEOUT_S: Final = 30.0
 BODY_BYTES_PER_S: Final = 8 * 1024
 _READ_AT_ONCE: Final = 256 * 1024
@@ -69,20 +72,20 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
         request.app[SERVICES].gate.guard(request)
         return await handler(request)
     except GatewayError as error:
-        return problem(error, request_id, challenge=_challenge(request))
+        return _failure(request, error)
     except StoreUnavailable:
         away = GatewayError("log_unavailable", "The log cannot be read now; try again in a moment.", retry_after=2)
-        return problem(away, request_id)
+        return _failure(request, away)
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return _http_problem(error, request_id)
+        return _http_failure(request, error)
     except Exception:
         log.exception("a request broke", extra={"request_id": request_id})
         if request.writer.output_size:
             # Half an answer is out: it can only be cut.
             raise
-        return problem(GatewayError("internal_error", "The server made a mistake; please try again."), request_id)
+        return _failure(request, GatewayError("internal_error", "The server made a mistake; please try again."))
 
 
 async def dress(request: web.Request, response: web.StreamResponse) -> None:
@@ -99,14 +102,17 @@ async def dress(request: web.Request, response: web.StreamResponse) -> None:
             headers[name] = value
 
 
-def problem(error: GatewayError, request_id: str, *, challenge: str = "Bearer") -> web.Response:
-    """An error as RFC 9457 wants it; `challenge` says how to show who asks, where that is the error."""
-    body = problem_body(error, request_id)
-    response = web.Response(body=dumps(body), status=error.status, content_type=PROBLEM_JSON)
-    if "retry_after" in body:
-        response.headers["Retry-After"] = str(body["retry_after"])
+def _failure(request: web.Request, error: GatewayError) -> web.Response:
+    """An error as RFC 9457 wants it, or as clients of OpenAI's format do."""
+    if request.path.startswith(OPENAI_PATHS):
+        response = _openai_error(error)
+    else:
+        body = problem_body(error, request[REQUEST_ID])
+        response = web.Response(body=dumps(body), status=error.status, content_type=PROBLEM_JSON)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(whole_seconds(error.retry_after))
     if error.status == 401:
-        response.headers["WWW-Authenticate"] = challenge
+        response.headers["WWW-Authenticate"] = _challenge(request)
     if isinstance(error, OverLimit):
         response.headers.update(limit_headers(error.quota))
     if error.turn_id:
@@ -114,14 +120,21 @@ def problem(error: GatewayError, request_id: str, *, challenge: str = "Bearer") 
     return response
 
 
+def _openai_error(error: GatewayError) -> web.Response:
+    """`x-should-retry` keeps OpenAI's clients from asking again where that would change nothing, such as over a daily limit."""
+    headers = {"x-should-retry": "true" if error.retryable else "false"}
+    status = error_status(error.code, error.status)
+    return web.Response(body=dumps(error_body(error)), status=status, content_type="application/json", headers=headers)
+
+
 def _challenge(request: web.Request) -> str:
     """Somebody who opens an address in a browser is asked for the password; programs are not."""
     return 'Basic realm="gateway", charset="UTF-8"' if request.headers.get("Sec-Fetch-Mode") == "navigate" else "Bearer"
 
 
-def _http_problem(error: web.HTTPException, request_id: str) -> web.Response:
+def _http_failure(request: web.Request, error: web.HTTPException) -> web.Response:
     code, detail = _HTTP_CODES.get(error.status, ("invalid_request", "The request is not valid."))
-    response = problem(GatewayError(code, detail), request_id)
+    response = _failure(request, GatewayError(code, detail))
     if allow := error.headers.get("Allow"):
         response.headers["Allow"] = allow
     return response

@@ -12,19 +12,21 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from gateway import __version__
-from gateway.core.errors import KINDS, ErrorCode
+from gateway.core.errors import KINDS, ErrorCode, GatewayError
 from gateway.core.jsontext import dumps_text
-from gateway.web import examples, schemas
+from gateway.web import examples, examples_openai, schemas, schemas_openai
 from gateway.web.operation import HEADERS, JSON, PARAMETERS, SSE, Answer, Operation
 from gateway.web.operations import OPERATIONS, TAGS
 from gateway.wire.frames import END, RETRY_MS
+from gateway.wire.openai_chunks import error_body, error_status
 
 PROBLEM_JSON: Final = "application/problem+json"
 _ABOUT: Final = """A chat gateway between an app and OpenAI, Anthropic, Groq and Google Gemini: one request format, one stream
 format, every turn logged.
 
-Errors are problem objects (RFC 9457); `code` says exactly what went wrong. Fields that this document does not name may be added
-to answers: ignore them. Where nobody has to show a token (open mode), the security schemes do not apply."""
+Errors are problem objects (RFC 9457), under `/v1` error objects as OpenAI's; `code` says exactly what went wrong. Fields that
+this document does not name may be added to answers: ignore them. Where nobody has to show a token (open mode), the security
+schemes do not apply."""
 _CALLER_ERRORS: Final[tuple[ErrorCode, ...]] = ("unauthenticated", "forbidden")
 
 _STREAM_EVENTS: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
@@ -96,7 +98,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "description": operation.description,
         "responses": {
             **{str(answer.status): _answer(answer, limited=operation.limited) for answer in operation.answers},
-            **_problems((*errors, "rate_limited") if operation.limited else errors, limited=operation.limited),
+            **_problems((*errors, "rate_limited") if operation.limited else errors, operation),
         },
         "security": [] if operation.public else [{"bearer": []}, {"basic": []}],
     }
@@ -118,33 +120,50 @@ def _answer(answer: Answer, *, limited: bool) -> dict[str, Any]:
     elif answer.media is not None:
         kind = "object" if answer.media == JSON else "string"
         found["content"] = {answer.media: {"schema": {"type": kind} if answer.schema is None else _ref(answer.schema)}}
+    if answer.streamed is not None:
+        data = {"type": "string", "contentMediaType": JSON, "contentSchema": _ref(answer.streamed)}
+        event = {"type": "object", "required": ["data"], "properties": {"id": {"type": "string"}, "data": data}}
+        found["content"][SSE] = {"schema": event, "example": examples_openai.STREAM}
     return found
 
 
-def _problems(codes: Iterable[ErrorCode], *, limited: bool) -> dict[str, Any]:
+def _problems(codes: Iterable[ErrorCode], operation: Operation) -> dict[str, Any]:
     """One response a status, with an example for each code that it may carry."""
     by_status: defaultdict[int, list[ErrorCode]] = defaultdict(list)
     for code in codes:
-        by_status[KINDS[code].status].append(code)
-    return {str(status): _problem(by_status[status], limited=limited) for status in sorted(by_status)}
+        status = KINDS[code].status
+        by_status[error_status(code, status) if operation.openai else status].append(code)
+    return {str(status): _problem(by_status[status], operation) for status in sorted(by_status)}
 
 
-def _problem(codes: list[ErrorCode], *, limited: bool) -> dict[str, Any]:
+def _problem(codes: list[ErrorCode], operation: Operation) -> dict[str, Any]:
     names = ["X-Request-Id"]
     if "unauthenticated" in codes:
         names.append("WWW-Authenticate")
     if any(KINDS[code].status in (429, 503) for code in codes):
         names.append("Retry-After")
-    if limited and any(KINDS[code].status == 429 for code in codes):
+    if operation.limited and any(KINDS[code].status == 429 for code in codes):
         names.extend(_RATE_HEADERS)
-    content = {
-        "schema": {"allOf": [_ref(schemas.Problem), {"properties": {"code": {"enum": codes}}}]},
-        "examples": {code: {"summary": KINDS[code].title, "value": _example_of(code)} for code in codes},
-    }
     return {
         "description": "; ".join(f"`{code}`: {KINDS[code].title}" for code in codes) + ".",
         "headers": _headers(names),
-        "content": {PROBLEM_JSON: content},
+        "content": {JSON: _openai_content(codes)} if operation.openai else {PROBLEM_JSON: _problem_content(codes)},
+    }
+
+
+def _openai_content(codes: list[ErrorCode]) -> dict[str, Any]:
+    shown = {code: {"summary": KINDS[code].title, "value": _openai_example(code)} for code in codes}
+    return {"schema": _ref(schemas_openai.OpenAIError), "examples": shown}
+
+
+def _openai_example(code: ErrorCode) -> dict[str, Any]:
+    return error_body(GatewayError(code, f"{KINDS[code].title}."))
+
+
+def _problem_content(codes: list[ErrorCode]) -> dict[str, Any]:
+    return {
+        "schema": {"allOf": [_ref(schemas.Problem), {"properties": {"code": {"enum": codes}}}]},
+        "examples": {code: {"summary": KINDS[code].title, "value": _example_of(code)} for code in codes},
     }
 
 
@@ -214,7 +233,8 @@ def _ref(model: type[BaseModel]) -> dict[str, Any]:
 def _component_schemas() -> dict[str, Any]:
     bodies = {operation.body for operation in OPERATIONS if operation.body is not None}
     answers = {answer.schema for operation in OPERATIONS for answer in operation.answers if answer.schema is not None}
-    answers |= {model for model, _ in _STREAM_EVENTS.values()} | {schemas.Problem}
+    answers |= {answer.streamed for operation in OPERATIONS for answer in operation.answers if answer.streamed is not None}
+    answers |= {model for model, _ in _STREAM_EVENTS.values()} | {schemas.Problem, schemas_openai.OpenAIError}
     incoming = _definitions(bodies, _Incoming)
     outgoing = _definitions(answers, _NeverNull)
     for schema in outgoing.values():

@@ -7,28 +7,54 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 
 from gateway.core.errors import ErrorCode
-from gateway.web import examples
+from gateway.web import examples, examples_openai
 
 JSON: Final = "application/json"
 SSE: Final = "text/event-stream"
 HTML: Final = "text/html"
 TEXT: Final = "text/plain"
 
+REQUEST_ERRORS: Final[tuple[ErrorCode, ...]] = (
+    "invalid_json",
+    "unknown_provider",
+    "unknown_model",
+    "provider_rejected",
+    "not_found",
+    "body_too_large",
+    "unsupported_media_type",
+    "invalid_request",
+    "idempotency_mismatch",
+    "daily_limit_reached",
+    "provider_error",
+    "interrupted",
+    "turn_elsewhere",
+    "log_unavailable",
+    "provider_overloaded",
+    "provider_not_configured",
+    "shutting_down",
+    "overloaded",
+    "provider_timeout",
+)
+TURN_ERRORS: Final[tuple[ErrorCode, ...]] = ("not_found", "invalid_request", "turn_elsewhere", "log_unavailable")
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A good answer. `headers` are names of `HEADERS`."""
+    """A good answer. `headers` are names of `HEADERS`; `streamed`: what comes instead, as server-sent events, where the request
+    asks for a stream."""
 
     status: int
     description: str
     schema: type[BaseModel] | None = None
     media: str | None = JSON
     headers: tuple[str, ...] = ()
+    streamed: type[BaseModel] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path. `parameters` are names of `PARAMETERS`; `limited`: rate limits apply."""
+    """One method of one path. `parameters` are names of `PARAMETERS`; `limited`: rate limits apply; `openai`: its errors have
+    the shape of OpenAI's."""
 
     method: Literal["get", "post", "delete"]
     path: str
@@ -45,6 +71,7 @@ class Operation:
     body_required: bool = True
     public: bool = False
     limited: bool = False
+    openai: bool = False
 
 
 _KEY: Final = {
@@ -77,6 +104,21 @@ PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "description": "As in X-Turn-Id, the event `start` and the reply.",
         "schema": {"type": "string"},
         "example": examples.TURN_ID,
+    },
+    "completion_id": {
+        "name": "completion_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
+        "example": examples_openai.COMPLETION_ID,
+    },
+    "model": {
+        "name": "model",
+        "in": "path",
+        "required": True,
+        "description": "It may hold slashes.",
+        "schema": {"type": "string", "minLength": 1},
+        "example": examples_openai.MODEL,
     },
     "conversation_id": {
         "name": "conversation_id",

@@ -6,39 +6,19 @@ from gateway.core.errors import ErrorCode
 from gateway.web import examples, schemas
 from gateway.web.chat_body import ChatBody
 from gateway.web.conversations import ListQuery
-from gateway.web.operation import SSE, Answer, Operation
+from gateway.web.operation import REQUEST_ERRORS, SSE, TURN_ERRORS, Answer, Operation
+from gateway.web.operations_openai import OPENAI
 from gateway.web.operations_service import ACCOUNT, MONITORING, REFERENCE
 
 TAGS: Final = {
     "chat": "Questions and their replies. A reply goes on being written, and is kept, whether or not anybody is reading it.",
+    "openai": "The same for clients of OpenAI's Chat Completions: set their base URL to this server's `/v1`.",
     "log": "Conversations as they are stored. Callers see their own; the admin sees all.",
     "account": "Signing in with Google or Apple, and the account of who signed in.",
     "monitoring": "How the server fares.",
     "reference": "This description.",
 }
 
-_REQUEST_ERRORS: Final[tuple[ErrorCode, ...]] = (
-    "invalid_json",
-    "unknown_provider",
-    "unknown_model",
-    "provider_rejected",
-    "not_found",
-    "body_too_large",
-    "unsupported_media_type",
-    "invalid_request",
-    "idempotency_mismatch",
-    "daily_limit_reached",
-    "provider_error",
-    "interrupted",
-    "turn_elsewhere",
-    "log_unavailable",
-    "provider_overloaded",
-    "provider_not_configured",
-    "shutting_down",
-    "overloaded",
-    "provider_timeout",
-)
-_TURN_ERRORS: Final[tuple[ErrorCode, ...]] = ("not_found", "invalid_request", "turn_elsewhere", "log_unavailable")
 _LOG_ERRORS: Final[tuple[ErrorCode, ...]] = ("invalid_request", "log_unavailable")
 
 _STREAM: Final = Answer(
@@ -60,7 +40,7 @@ _CHAT: Final = (
         "Ask, and get the whole reply",
         "Sends one question (or the results of tool calls) to a provider and answers when the reply is whole and logged.",
         (Answer(200, "The reply.", schemas.ChatReply, headers=("X-Turn-Id",)),),
-        _REQUEST_ERRORS,
+        REQUEST_ERRORS,
         parameters=("Idempotency-Key",),
         body=ChatBody,
         body_examples=examples.REQUESTS,
@@ -76,7 +56,7 @@ _CHAT: Final = (
         "failure has its own status. Repeated with `Last-Event-ID` or the same `Idempotency-Key`, it goes on with the same "
         "turn; the question is never asked twice.",
         (_STREAM, _NOTHING_LEFT),
-        _REQUEST_ERRORS,
+        REQUEST_ERRORS,
         parameters=("Idempotency-Key", "Last-Event-ID"),
         body=ChatBody,
         body_examples=examples.REQUESTS,
@@ -90,7 +70,7 @@ _CHAT: Final = (
         "Stop the turn of an Idempotency-Key",
         "For a client that has not yet learnt the turn's id. What has come so far is kept.",
         (_STOPPING,),
-        (*_TURN_ERRORS, "turn_ended"),
+        (*TURN_ERRORS, "turn_ended"),
         parameters=("Idempotency-Key!",),
     ),
     Operation(
@@ -102,7 +82,7 @@ _CHAT: Final = (
         "The events behind `Last-Event-ID`, each exactly once, then live; without it all of them. Works for running turns and, "
         "as long as the conversation is stored, for ended ones.",
         (_STREAM, _NOTHING_LEFT),
-        _TURN_ERRORS,
+        TURN_ERRORS,
         parameters=("turn_id", "Last-Event-ID"),
         limited=True,
     ),
@@ -114,7 +94,7 @@ _CHAT: Final = (
         "Stop a turn",
         "What has come so far is kept.",
         (_STOPPING,),
-        (*_TURN_ERRORS, "turn_ended"),
+        (*TURN_ERRORS, "turn_ended"),
         parameters=("turn_id",),
     ),
 )
@@ -155,4 +135,4 @@ _LOG: Final = (
     ),
 )
 
-OPERATIONS: Final = (*_CHAT, *_LOG, *ACCOUNT, *MONITORING, *REFERENCE)
+OPERATIONS: Final = (*_CHAT, *OPENAI, *_LOG, *ACCOUNT, *MONITORING, *REFERENCE)

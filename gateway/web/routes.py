@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from gateway.web import auth, chat, conversations, monitoring, statistics, streams
+from gateway.web import auth, chat, conversations, monitoring, openai_chat, openai_models, statistics, streams
 from gateway.web.pages.routes import page_routes
 from gateway.web.reference import reference_routes
 
@@ -22,6 +22,10 @@ def add_routes(app: web.Application) -> None:
             web.delete("/chat/stream", streams.stop_by_key),
             web.get("/chat/stream/{turn_id}", streams.resume, allow_head=False),
             web.delete("/chat/stream/{turn_id}", streams.stop),
+            web.post("/v1/chat/completions", openai_chat.complete),
+            web.get("/v1/chat/completions/{completion_id}", openai_chat.get_completion, allow_head=False),
+            web.get("/v1/models", openai_models.list_models),
+            web.get("/v1/models/{model:.+}", openai_models.get_model),
             web.post("/auth/google/mobile", auth.google),
             web.post("/auth/apple/mobile", auth.apple),
             web.get("/auth/me", auth.me),

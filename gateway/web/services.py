@@ -19,9 +19,10 @@ from gateway.engine.routing import Router
 from gateway.engine.runner import Engine
 from gateway.engine.sharing import Sharing
 from gateway.observe.metrics import Metrics
-from gateway.store.base import Health, Reports, Store
+from gateway.store.base import Health, Reports, Store, Threads
 from gateway.web.gate import Gate
 from gateway.web.intake import Intake
+from gateway.web.openai_threads import LostReplies
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,18 @@ class Services:
     shared: Shared | None
     store: Store
     reports: Reports
+    threads: Threads
     health: Health
     router: Router
     intake: Intake
+    lost: LostReplies
     gate: Gate
     rates: RateLimits
     accounts: Accounts
+    budgets: Budgets | None
     metrics: Metrics
     heartbeat_s: float
     version: str
-    budgets: Budgets | None
     simulated: bool
 
 

@@ -1,5 +1,6 @@
 """Every route, for everybody who might ask: exactly who gets in."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +29,17 @@ COOKIES: Final = ("cookie", "cookie, own page", "cookie, other site")
 ADMINS: Final = ("admin", "admin's password")
 CALLERS: Final = (*STRANGERS, "other user", "own", "api key", *ADMINS, *COOKIES, "cookie and wrong token")
 
+MODEL: Final = "gpt-6-luna"
+BODIES: Final[dict[str, Callable[[str], dict[str, object]]]] = {
+    "/chat": lambda conversation: {"message": "وبعد؟", "conversation_id": conversation},
+    "/chat/stream": lambda conversation: {"message": "وبعد؟", "conversation_id": conversation},
+    "/v1/chat/completions": lambda conversation: {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "وبعد؟"}],
+        "metadata": {"conversation_id": conversation},
+    },
+}
+"""What is sent to add to a conversation."""
 KEY: Final = {"Idempotency-Key": "q-1"}
 
 Row = dict[str, int]
@@ -62,6 +74,10 @@ MATRIX: Final[dict[tuple[str, str], Row]] = {
     ("DELETE", "/chat/stream"): row(401, (404, 409), 404, 404, (403, 404, 403)),
     ("GET", "/chat/stream/{turn_id}"): row(401, (404, 200), 404, 200, (200, 200, 200)),
     ("DELETE", "/chat/stream/{turn_id}"): row(401, (404, 409), 404, 409, (403, 409, 403)),
+    ("POST", "/v1/chat/completions"): row(401, (404, 200), 404, 404, (403, 404, 403)),
+    ("GET", "/v1/chat/completions/{completion_id}"): row(401, (404, 200), 404, 200, (200, 200, 200)),
+    ("GET", "/v1/models"): row(401, (200, 200), 200, 200, (200, 200, 200)),
+    ("GET", "/v1/models/{model}"): row(401, (200, 200), 200, 200, (200, 200, 200)),
     ("GET", "/conversations"): row(401, (200, 200), 200, 200, (200, 200, 200)),
     ("GET", "/conversations/{conversation_id}"): row(401, (404, 200), 404, 200, (200, 200, 200)),
     ("DELETE", "/conversations/{conversation_id}"): row(401, (404, 204), 404, 204, (403, 204, 403)),
@@ -141,8 +157,9 @@ async def check(world: World, route: tuple[str, str], caller: str, own: Owner, o
     """Ask as `caller` for what `own` has."""
     method, path = route
     place = path.replace("{turn_id}", own.turn_id).replace("{conversation_id}", own.conversation)
+    place = place.replace("{completion_id}", f"chatcmpl-{own.turn_id}").replace("{model}", MODEL)
     headers = headers_of(caller, own, other)
-    body = {"json": {"message": "وبعد؟", "conversation_id": own.conversation}} if path in ("/chat", "/chat/stream") else {}
+    body = {"json": BODIES[path](own.conversation)} if path in BODIES else {}
     if route == ("DELETE", "/chat/stream"):
         headers, body = headers | KEY, {}
     answer = await world.send(method, place, headers, **body)
@@ -150,7 +167,8 @@ async def check(world: World, route: tuple[str, str], caller: str, own: Owner, o
     if answer.status_code == 401:
         assert answer.headers["WWW-Authenticate"] == "Bearer"
     if answer.status_code >= 400 and method != "HEAD":
-        assert answer.headers["Content-Type"] == "application/problem+json"
+        own_shape = not path.startswith("/v1/")
+        assert answer.headers["Content-Type"] == ("application/problem+json" if own_shape else "application/json")
 
 
 def test_no_route_is_missing() -> None:
@@ -176,6 +194,6 @@ async def test_tokens_alone_are_enough_to_close_the_server(start_gateway: Start,
         world = World(await start_gateway(**{name: value}))
         for method, path in routes():
             with subtests.test(setting=name, method=method, path=path):
-                answer = await world.send(method, path.replace("{turn_id}", "x").replace("{conversation_id}", "x"))
+                answer = await world.send(method, re.sub(r"{\w+}", "x", path))
                 assert answer.status_code == expected(method, path)["nobody"]
         await world.gateway.close()
