@@ -67,7 +67,8 @@ async def _database(services: Services) -> str:
             await services.store.ping()
     except (StoreUnavailable, TimeoutError):
         return "down"
-    return "up"
+    # One that answers and takes no turns (read-only, its disk full) is of no use either.
+    return "up" if services.health.database_up else "down"
 
 
 async def live(_: web.Request) -> web.Response:

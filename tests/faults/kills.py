@@ -36,20 +36,32 @@ async def endure_blows(server: Server, url: str, crowd: Crowd, blows: Iterable[t
 
 async def kill_its_database(server: Server) -> None:
     """The embedded database dies, and the gateway brings it back."""
-    killed = postmaster_of(server.data)
-    killed.kill()
-    await until(lambda: postgres_in(server.data) and postmaster_of(server.data) != killed)
+    killed = await _kill_postmaster(server.data)
+    await until(lambda: postmaster_of(server.data) not in (None, killed))
 
 
 async def kill_both(server: Server) -> None:
     """Both die."""
-    postmaster_of(server.data).kill()
+    await _kill_postmaster(server.data)
     await kill_it(server)
 
 
-def postmaster_of(data: Path) -> psutil.Process:
-    """The embedded database's first process."""
-    return psutil.Process(int((data / "postgres" / "postmaster.pid").read_text().split()[0]))
+async def _kill_postmaster(data: Path) -> psutil.Process:
+    """Kill the embedded database once it runs: it may be starting again."""
+    await until(lambda: postmaster_of(data))
+    found = postmaster_of(data)
+    assert found is not None
+    found.kill()
+    return found
+
+
+def postmaster_of(data: Path) -> psutil.Process | None:
+    """The embedded database's first process, if it runs."""
+    try:
+        found = psutil.Process(int((data / "postgres" / "postmaster.pid").read_text().split()[0]))
+        return found if found in postgres_in(data) else None
+    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
+        return None
 
 
 def kill_while_it_starts(chance: random.Random) -> Blow:
