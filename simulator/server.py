@@ -14,7 +14,7 @@ from simulator import recorded
 from simulator.admin import add_admin_routes
 from simulator.answer import Ask, answer
 from simulator.calls import Call, CallLog, Outcome
-from simulator.formats import anthropic, gemini, groq, openai
+from simulator.formats import anthropic, gemini, groq, openai, responses
 from simulator.formats.base import Format, Incoming, Problem, RefusedError, Reply, read
 from simulator.script import Script
 from simulator.scripts import Scripts
@@ -109,6 +109,9 @@ class Simulator:
         chat, on_groq = self._handler(openai.FORMAT), self._handler(groq.FORMAT)
         app.router.add_post("/v1/chat/completions", chat)
         app.router.add_post("/chat/completions", chat)
+        responses_api = self._handler(responses.FORMAT)
+        app.router.add_post("/v1/responses", responses_api)
+        app.router.add_post("/responses", responses_api)
         app.router.add_post("/openai/v1/chat/completions", on_groq)
         app.router.add_post("/v1/messages", self._handler(anthropic.FORMAT))
         action = "{action:generateContent|streamGenerateContent}"

@@ -86,6 +86,11 @@ def _understand(
     if names & _MODEL_SLIPS:
         detail = "The model wrote a tool call that does not fit its tools."
         return UpstreamError("provider_error", detail, kind="server", upstream_status=status, upstream_text=clip(text))
+    if "model_not_found" in names:
+        # Responses says this with a 400.
+        failure = by_status(404, headers, text)
+        failure.upstream_status = status
+        return failure
     refused = _refused_parameter(error, message, droppable) if status in (400, 422) else None
     return by_status(status, headers, text, message=message, refused_parameter=refused, quota=bool(names & _QUOTA))
 

@@ -155,12 +155,17 @@ def usage(answer: Answer, reasoning: bool) -> dict[str, Any]:
 
 def error(problem: Problem) -> bytes:
     """Write a problem as an error body."""
+    return dumps({"error": error_object(problem)})
+
+
+def error_object(problem: Problem) -> dict[str, Any]:
+    """Write a problem as an error."""
     kind = _TYPES.get(problem.status, "invalid_request_error")
     message, code = problem.message or _MESSAGES.get(problem.status), problem.code or _CODES.get(problem.status)
     if problem.code == "insufficient_quota":
         kind, message = "insufficient_quota", problem.message or _QUOTA
     message = message or f"The request failed with status {problem.status}."
-    return dumps({"error": {"message": message, "type": kind, "param": problem.param, "code": code}})
+    return {"message": message, "type": kind, "param": problem.param, "code": code}
 
 
 def stream_error(problem: Problem, bare: bool) -> bytes:

@@ -116,7 +116,7 @@ def _check_calls(message: dict[str, Any], where: str) -> None:
         if not isinstance(function.get("arguments"), str):
             text = f"Invalid type for '{at}.function.arguments': expected a string, but got something else instead."
             raise RefusedError(400, text, param=f"{at}.function.arguments", code="invalid_type")
-        _check_name(function.get("name"), f"{at}.function.name")
+        check_name(function.get("name"), f"{at}.function.name")
 
 
 def _check_pairs(messages: list[dict[str, Any]]) -> None:
@@ -151,7 +151,7 @@ def _check_tools(body: dict[str, Any]) -> None:
         if tool.get("type") != "function" or not isinstance(function, dict):
             text = f"Missing required parameter: 'tools[{index}].function'."
             raise RefusedError(400, text, param=f"tools[{index}].function", code="missing_required_parameter")
-        _check_name(function.get("name"), f"tools[{index}].function.name")
+        check_name(function.get("name"), f"tools[{index}].function.name")
         names.append(function["name"])
         parameters = function.get("parameters")
         if parameters is not None and (not isinstance(parameters, dict) or parameters.get("type", "object") != "object"):
@@ -171,7 +171,8 @@ def _check_choice(choice: Any, names: list[str]) -> None:
         raise RefusedError(400, text, param="tool_choice")
 
 
-def _check_name(name: Any, where: str) -> None:
+def check_name(name: Any, where: str) -> None:
+    """Raise `RefusedError` for what is no tool's name."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         text = f"Invalid '{where}': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."
         raise RefusedError(400, text, param=where, code="invalid_value")

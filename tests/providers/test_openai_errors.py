@@ -123,3 +123,15 @@ def test_a_long_body_is_cut_in_the_log() -> None:
     error = PROVIDER.decode_error(500, {}, "ع".encode() * 5000)
     assert len(error.upstream_text.encode()) <= 2048
     assert error.upstream_text.startswith("عع")
+
+
+def test_an_unknown_model_is_the_gateways_setup_whatever_the_status() -> None:
+    body = (
+        b'{"error": {"message": "The requested model does not exist.", "type": "x", "param": "model", "code": "model_not_found"}}'
+    )
+    error = PROVIDER.decode_error(400, {}, body)
+    assert (error.code, error.detail, error.upstream_status) == (
+        "provider_error",
+        "The provider does not offer this model.",
+        400,
+    )
