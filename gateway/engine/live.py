@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from gateway.core.errors import GatewayError
 from gateway.core.fold import Fold
 from gateway.core.turn import TurnBegun, TurnEnded
-from gateway.wire.frames import FRAME_END, PING, done_frame, done_head, start_frame, tape_frames
+from gateway.wire.frames import FRAME_END, PING, RETRY_LINE, done_frame, done_head, start_frame, tape_frames
 
 STRETCH_LIMIT: Final = 32_768
 PIECE_BYTES: Final = 65_536
@@ -155,7 +155,9 @@ def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:
 
 
 class Shape(Protocol):
-    """The format in which a reader gets a turn."""
+    """The format in which a reader gets a turn; `resumed` stands before the first frame of a stream that is gone on with."""
+
+    resumed: bytes
 
     def start(self, turn: LiveTurn) -> bytes:
         """What comes first."""
@@ -172,6 +174,8 @@ class Shape(Protocol):
 
 class _OwnShape:
     """The gateway's own events."""
+
+    resumed = RETRY_LINE
 
     def start(self, turn: LiveTurn) -> bytes:
         return start_frame(turn.begun)
@@ -197,6 +201,7 @@ class Reader:
         "_blocked",
         "_closed",
         "_ending",
+        "_greeting",
         "_heard",
         "_heartbeat_s",
         "_on_blocked",
@@ -220,6 +225,7 @@ class Reader:
         self._turn = turn
         self._shape = shape
         self._position = -1 if position is None else position
+        self._greeting = shape.resumed if self._position >= 0 else b""
         self._heartbeat_s = heartbeat_s
         self._on_blocked = on_blocked
         self._closed = self._served = False
@@ -242,6 +248,8 @@ class Reader:
                 return next(self._ending, None)
             if self._position < turn.fold.tape.end:
                 frames, self._position = self._shape.behind(turn, self._position)
+                if self._greeting and frames:
+                    data, self._greeting = self._greeting, b""
                 data += frames
             if turn.outcome is not None and self._position >= turn.fold.tape.end:
                 self._ending = self._shape.end(turn, turn.outcome)

@@ -16,6 +16,7 @@ from gateway.core.tape import Item, RunKind, Stretch, Tape
 from gateway.core.turn import Thought, TurnBegun, TurnEnded, TurnError
 
 RETRY_MS: Final = 1000
+RETRY_LINE: Final = b"retry: %d\n" % RETRY_MS
 MAX_STRETCH: Final = 16_384
 PING: Final = b": ping\n\n"
 FRAME_END: Final = b"\n\n"

@@ -53,6 +53,7 @@ async def check_every_place(gateway: Gateway, told: Told) -> None:
             assert before.data(name) + rest.data(name) == told.data(name)
         assert rest.events[-1].data == told.events[-1].data
         assert rest.events[-1].id == told.events[-1].id
+        assert [event.retry for event in rest.events] == [1000, *[None] * (len(rest.events) - 2), 0][-len(rest.events) :]
     from_start = Told(await gateway.events(turn_id=turn_id))
     check_stream(from_start)
     assert from_start.text() == told.text()
