@@ -26,12 +26,15 @@ from gateway.engine.sharing import Sharing
 from gateway.engine.upstream import Timeouts, Upstream, open_session
 from gateway.observe.gauges import KeySample, Sample
 from gateway.observe.metrics import Metrics
+from gateway.observe.price_file import NO_PRICES
 from gateway.observe.prices import Prices
 from gateway.observe.turns import TurnLines
 from gateway.providers.registry import PROVIDERS, wire
 from gateway.settings import PROVIDER_NAMES, Settings
 from gateway.store.base import StoreUnavailable
 from gateway.store.dsn import parse_dsn
+from gateway.store.exporting import LogExport
+from gateway.store.indexing import SearchIndex
 from gateway.store.journal import Journal
 from gateway.store.postgres import PostgresStore
 from gateway.store.relay import RedisRelay
@@ -90,8 +93,11 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
         writer,
         recent,
         Limits(settings.turn_timeout_s, settings.abandon_s, settings.max_reply_bytes, settings.max_active_turns),
-        Prices(settings.prices_file),
+        Prices(settings.prices_file or NO_PRICES),
     )
+    search_index = SearchIndex(store.run)
+    search_index.start()
+    stack.push_async_callback(search_index.close)
     shared = _shared(settings, engine, store, stack)
     lookup = Lookup(engine, store, shared.following if shared else None, settings.turn_timeout_s)
     keys = Keys(store, lookup)
@@ -111,6 +117,7 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
         shared=shared,
         store=store,
         reports=store,
+        exports=LogExport(store),
         threads=PostgresThreads(store),
         health=writer,
         router=router,

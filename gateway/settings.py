@@ -16,6 +16,7 @@ from gateway.access.addresses import ClientAddresses
 from gateway.access.callers import name_and_key
 from gateway.access.origins import parse_origins
 from gateway.access.rates import parse_rates
+from gateway.observe.price_file import PriceTable, read_price_table
 from gateway.store.dsn import parse_dsn
 
 PROVIDER_NAMES = ("openai", "anthropic", "groq", "google")
@@ -63,6 +64,10 @@ def _rate(value: str) -> str:
 def _proxies(values: tuple[str, ...]) -> tuple[str, ...]:
     ClientAddresses(values)
     return values
+
+
+def _price_table(value: Any) -> Any:
+    return read_price_table(Path(value), PROVIDER_NAMES) if isinstance(value, str) else value
 
 
 Rate = Annotated[str, AfterValidator(_rate)]
@@ -149,6 +154,7 @@ class Settings(BaseModel):
     resume_rate_limit: Rate = "120/minute"
     daily_budget_usd: Usd = 0
     user_daily_budget_usd: Usd = 0
+    prices_file: Annotated[PriceTable | None, BeforeValidator(_price_table)] = None
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"

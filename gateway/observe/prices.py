@@ -1,4 +1,4 @@
-"""What a turn cost, by the offline price list of `genai-prices`.
+"""What a turn cost, by the operator's own prices or else by the offline price list of `genai-prices`.
 
 One look-up in that library takes a quarter of a millisecond, as much as the rest of a turn. Between two of a model's price
 tiers the price is linear in the token counts, so the four unit prices are asked of the library once and kept for an hour
@@ -6,33 +6,24 @@ tiers the price is linear in the token counts, so the four unit prices are asked
 """
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from genai_prices import Usage, data_snapshot
 
 from gateway.core.events import UsageReported
+from gateway.observe.price_file import NO_PRICES, PriceTable, UnitPrices
 
 KEPT_S: Final = 3600
 _MAX_MODELS: Final = 1000
 _PROBE: Final = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class UnitPrices:
-    """US dollars a token: input that was neither read from nor written to a cache, read, written, and output."""
-
-    input: float
-    cached: float
-    cache_write: float
-    output: float
-
-
 class Prices:
-    """Prices turns; a model or provider that the list does not know costs None."""
+    """Prices turns; a model or provider that neither `own` nor the list knows costs None."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: PriceTable = NO_PRICES) -> None:
+        self._own = own
         self._tiers: dict[tuple[str, str], tuple[float, tuple[int, ...]]] = {}
         self._units: dict[tuple[str, str, int], UnitPrices | None] = {}
 
@@ -40,7 +31,7 @@ class Prices:
         """US dollars for one turn; None when the model's price or its token counts are unknown."""
         if usage.input_tokens is None or usage.output_tokens is None:
             return None
-        units = self._unit_prices(provider, model, usage.input_tokens)
+        units = self._own.find(provider, model) or self._unit_prices(provider, model, usage.input_tokens)
         if units is None:
             return None
         cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
