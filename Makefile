@@ -17,7 +17,7 @@ SOURCES := gateway simulator tests run.py .ci/audit.py $(BENCH)
 .PHONY: help setup run test check lint types audit format psql clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST) $(if $(BENCH),,| grep -v 'make bench')
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST) $(if $(BENCH),,| grep -v 'make bench')
 
 setup: $(VENV)/.dev ## create .venv and install the pinned dependencies, those of tests and checks too
 
@@ -49,9 +49,12 @@ psql: $(VENV)/.runtime ## open the log's database (ARGS="-c 'SELECT count(*) FRO
 	exec "$$tools/pginstall18/bin/psql" "$${DATABASE_URL:-postgresql://postgres@/postgres?host=$(abspath $(or $(DATA_DIR),.data))/postgres}" $(ARGS)
 
 ifdef BENCH
-.PHONY: bench
+.PHONY: bench bench-faults
 bench: $(VENV)/.dev ## measure
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-faults: $(VENV)/.dev ## outages, kills, hang-ups and signals under load: nothing is lost
+	@$(BIN)/python -m bench.faults $(ARGS)
 endif
 
 clean: ## remove .venv and caches; never .data, where the log is

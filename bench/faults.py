@@ -1,7 +1,8 @@
 """What durability costs nobody: outages, kills, hang-ups and signals under load, for longer than tests have time for.
 
-`python -m bench.faults` takes about half an hour and prints one table; the scenarios are those of `tests/faults`, with bigger
-numbers. `wrong` counts turns that are lost, doubled, or not text for text what the client saw: it must be 0.
+`python -m bench.faults` takes about twenty minutes and prints one table; the scenarios are those of `tests/faults`, with bigger
+numbers. `wrong` counts turns that are lost, doubled, or not text for text what the client saw, and whatever else must not
+happen in a scenario; if it is not 0 everywhere, the exit status is 1.
 """
 
 import argparse
@@ -10,11 +11,12 @@ import random
 import shutil
 import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from tests.faults.server import Server, own_database, serving
 
 KEPT_S = 65.0  # ended turns are kept for a minute
 DRAIN_S = 5.0
+LAST_WORDS_S = 2.0  # what the end may take beyond DRAIN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,9 @@ class Bench:
         async with serving(_open_folder(self.place), self.provider.base_url, **settings) as server:
             yield server
 
-    def add(self, row: Row) -> None:
-        """Take up a line, and say at once what is wrong."""
+    def add(self, row: Row, *more: tuple[bool, str]) -> None:
+        """Take up a line, with what `more` must hold, and say at once what is wrong."""
+        row.comparison.wrong += [what for holds, what in more if not holds]
         self.rows.append(row)
         print(row.line(), flush=True)
         if row.comparison.wrong:
@@ -80,7 +84,7 @@ async def outages(bench: Bench) -> None:
         url = await bench.database.fresh()
         async with bench.gateway(DATABASE_URL=url) as server, Crowd(lambda: server.url, manner) as crowd:
             outage = await endure(server, url, crowd, trouble(bench.database, url), seconds, around_s=3)
-            bench.add(Row(f"database {name}, {seconds:g} s", outage.comparison, f"{manner.rate:g} turns/s", outage.seconds))
+            bench.add(Row(f"database {name}, {seconds:g} s", outage.comparison, _rate(crowd), outage.seconds), _all_done(crowd))
 
 
 async def broken_wire(bench: Bench) -> None:
@@ -97,7 +101,8 @@ async def broken_wire(bench: Bench) -> None:
 
         async with bench.gateway(DATABASE_URL=broken_url) as server, Crowd(lambda: server.url, manner) as crowd:
             outage = await endure(server, url, crowd, breaks(), seconds, around_s=3)
-        bench.add(Row(f"connections break, {seconds:g} s", outage.comparison, f"{wire.cuts} breaks", outage.seconds))
+        note = f"{_rate(crowd)}, {wire.cuts} breaks"
+        bench.add(Row(f"connections break, {seconds:g} s", outage.comparison, note, outage.seconds), _all_done(crowd))
 
 
 async def kills(bench: Bench) -> None:
@@ -128,56 +133,75 @@ def _blows(number: int, chance: random.Random, ways: list[Blow]) -> Iterator[tup
 
 
 async def hang_ups(bench: Bench) -> None:
-    """Clients that hang up at any moment."""
-    chance = random.Random(bench.flags.seed)
-    manner = Manner(words=60, gaps_ms=(0, 4, 8), think_ms=300)
+    """Clients that hang up at any moment, until so many turns were begun; then as many again."""
     for abandon_s in ("0", "300"):
+        chance = random.Random(bench.flags.seed)
+        manner = Manner(words=60, gaps_ms=(0, 4, 8), think_ms=300)
         url = await bench.database.fresh()
         bench.provider.log.clear()
         async with bench.gateway(DATABASE_URL=url, ABANDON_S=abandon_s) as server, Crowd(lambda: server.url, manner) as crowd:
             looks = []
-            for clients in (bench.flags.clients, bench.flags.clients):
-                await hang_up(crowd, clients, chance, longest_s=0.8)
-                await settled(server.url)
+            for wanted in (bench.flags.clients, 2 * bench.flags.clients):
+                while (begun := (await left_in(server)).ended) < wanted:
+                    await hang_up(crowd, wanted - begun, chance, longest_s=0.8)
+                    await settled(server.url)
                 await asyncio.sleep(KEPT_S)
                 looks.append(await left_in(server))
             comparison = await compared(url, crowd)
         before, after = looks
+        calls = bench.provider.count("open")
         note = (
-            f"after {bench.flags.clients} and after twice as many: {before.tasks} and {after.tasks} tasks, {before.clients} and "
+            f"after {before.ended} turns and after {after.ended}: {before.tasks} and {after.tasks} tasks, {before.clients} and "
             f"{after.clients} sockets, {before.descriptors} and {after.descriptors} descriptors, {before.memory:.0f} and "
-            f"{after.memory:.0f} MB; {bench.provider.count('open')} upstream calls open; {after.ended} turns ended"
+            f"{after.memory:.0f} MB; {calls} upstream calls open"
         )
-        bench.add(Row(f"{2 * bench.flags.clients} hang-ups, ABANDON_S={abandon_s}", comparison, note))
+        bench.add(
+            Row(f"{len(crowd.asked)} hang-ups, ABANDON_S={abandon_s}", comparison, note),
+            (comparison.logged.total() == after.ended, "not every turn that ended is in the log"),
+            (after.tasks <= before.tasks and not after.turns, "tasks or turns are left"),
+            (not after.clients and not after.readers and not calls, "sockets, readers or upstream calls are left"),
+        )
 
 
 async def shutdown(bench: Bench) -> None:
-    """SIGTERM under load, with the database there and with a frozen one."""
+    """SIGTERM under load: with the database there, with a frozen one, and again a moment later."""
     manner = Manner(rate=bench.flags.rate, words=100, gaps_ms=(0, 10, 200), think_ms=8000)
-    for frozen in (False, True):
+    for frozen, twice in ((False, False), (True, False), (False, True)):
         url = await bench.database.fresh()
         async with bench.gateway(DATABASE_URL=url, DRAIN_S=str(DRAIN_S)) as server, Crowd(lambda: server.url, manner) as crowd:
-            took: list[float] = []
-
-            async def end(server: Server = server, took: list[float] = took) -> None:
-                await asyncio.sleep(5)
-                begun = time.monotonic()
-                server.send(signal.SIGTERM)
-                assert await server.ended() == 0
-                took.append(time.monotonic() - begun)
-
-            if frozen:
-                with bench.database.frozen():
-                    await crowd.ask_during(end())
-            else:
-                await crowd.ask_during(end())
+            with bench.database.frozen() if frozen else nullcontext():
+                took = await _end_under_load(server, crowd, twice=twice)
             await server.start()
             await settled(server.url)
             comparison = await compared(url, crowd)
-        codes = Counter(one.code for one in crowd.asked if one.code)
         cut = sum(one.end == "cut" and one.status is not None for one in crowd.asked)
-        name = f"SIGTERM, DRAIN_S={DRAIN_S:g}{', database frozen' if frozen else ''}"
-        bench.add(Row(name, comparison, f"ended after {took[0]:.2f} s; {cut} replies cut off; {dict(codes)}"))
+        name = "SIGTERM and SIGTERM" if twice else f"SIGTERM{', database frozen' if frozen else ''}"
+        codes = ", ".join(f"{count} {code}" for code, count in Counter(one.code for one in crowd.asked if one.code).items())
+        note = f"ended after {took:.2f} s of DRAIN_S={DRAIN_S:g}; {cut} replies without a last event; {codes}"
+        bench.add(
+            Row(name, comparison, note),
+            (twice or not cut, f"{cut} replies have no last event"),
+            (took < (LAST_WORDS_S if twice else DRAIN_S + LAST_WORDS_S), "it took too long to end"),
+        )
+
+
+async def _end_under_load(server: Server, crowd: Crowd, *, twice: bool) -> float:
+    """Ask for five seconds, then end the server; how long its end took from the (last) signal on (seconds)."""
+    took = 0.0
+
+    async def end() -> None:
+        nonlocal took
+        await asyncio.sleep(5)
+        server.send(signal.SIGTERM)
+        if twice:
+            await asyncio.sleep(1)
+            server.send(signal.SIGTERM)
+        begun = time.monotonic()
+        assert await server.ended() == int(twice)
+        took = time.monotonic() - begun
+
+    await crowd.ask_during(end())
+    return took
 
 
 SCENARIOS: dict[str, Callable[[Bench], Awaitable[None]]] = {
@@ -197,13 +221,24 @@ def _open_folder(parent: Path) -> Path:
     return folder
 
 
+def _rate(crowd: Crowd) -> str:
+    """How fast the crowd has asked."""
+    begun = [one.begun for one in crowd.asked]
+    return f"{len(begun) / (max(begun) - min(begun)):.0f} turns/s"
+
+
+def _all_done(crowd: Crowd) -> tuple[bool, str]:
+    """That nobody has noticed anything."""
+    return all(one.end == "done" for one in crowd.asked), "not every chat was answered"
+
+
 def _quantiles(seconds: tuple[float, ...]) -> tuple[float, float, float]:
     cuts = statistics.quantiles(seconds, n=100)
     return cuts[49], cuts[98], max(seconds)
 
 
-async def main() -> None:
-    """Run the scenarios and print their table."""
+async def main() -> int:
+    """Run the scenarios and print their table; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
     parser.add_argument("--only", default="", help=f"one of {', '.join(SCENARIOS)}")
     parser.add_argument("--seconds", type=float, default=60, help="how long the database is away")
@@ -228,7 +263,8 @@ async def main() -> None:
         await provider.close()
         await database.stop()
         shutil.rmtree(place)
+    return int(any(row.comparison.wrong for row in bench.rows))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(asyncio.run(main()))
