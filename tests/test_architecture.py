@@ -29,6 +29,7 @@ ENVIRONMENT_READERS = {
     "gateway/settings.py": "the one reader of the settings",
     "gateway/engine/upstream.py": "http_proxy and its kin, which the HTTP client reads by itself when told to",
     "gateway/observe/metrics.py": "PROMETHEUS_MULTIPROC_DIR, which its library reads by itself",
+    "gateway/observe/otel.py": "OTEL_*, which OpenTelemetry reads by itself",
     "gateway/supervisor.py": "hands the environment on to its workers",
     "run.py": "hands the environment, with the flags over it, to the settings",
 }
@@ -43,6 +44,7 @@ TASK_OWNERS = {
     "gateway/engine/runner.py": "a task for each turn, awaited by drain()",
     "gateway/engine/sharing.py": "the feeding of other processes that follow turns of this one, ended by close()",
     "gateway/observe/metrics.py": "the sampling of this process, ended by close()",
+    "gateway/store/indexing.py": "the taking in of messages that can be searched, ended by close()",
     "gateway/store/postgres.py": "the migration that all connections wait for, awaited or ended by close()",
     "gateway/store/pulse.py": "the question whether a silent database is back, ended by close()",
     "gateway/store/writer.py": "statements under way and the drain of the journal, awaited by close()",

@@ -1,6 +1,6 @@
 """What the rest of the gateway may ask of the log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -16,6 +16,10 @@ class StoreUnavailable(Exception):
 
 class StoreRefused(Exception):
     """The database was reached and refuses this very data: repeating the call changes nothing."""
+
+
+class BadQuery(ValueError):
+    """The log cannot be asked like that; the text is a sentence for the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class StoredTurn:
 
 @dataclass(frozen=True, slots=True)
 class ConversationFilter:
-    """What `/conversations` was asked for; times are aware UTC."""
+    """What `/conversations` was asked for; times are aware UTC, `min_cost` is US dollars."""
 
     limit: int = 50
     cursor: str | None = None
@@ -55,14 +59,17 @@ class ConversationFilter:
     q: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    tool: str | None = None
+    min_cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """JSON-ready rows, newest activity first, and the cursor of the next page (None at the end)."""
+    """JSON-ready rows, newest activity first, and the next page's cursor. `incomplete`: older messages are not searched yet."""
 
     conversations: list[dict[str, Any]]
     next_cursor: str | None
+    incomplete: bool = False
 
 
 class Store(Protocol):
@@ -70,7 +77,6 @@ class Store(Protocol):
 
     async def put(self, records: Sequence[TurnRecord]) -> list[Stored]:
         """Write whole turns in one statement, idempotently by turn id, answering in the order given.
-
         No two records may be of one conversation. Raises `StoreRefused` when the statement is refused for its data; then
         nothing of it was written.
         """
@@ -83,7 +89,6 @@ class Store(Protocol):
     async def history(self, conversation_id: str, viewer: Viewer, limit: int) -> tuple[Message, ...]:
         """The last `limit` messages of completed and stopped turns, in order, starting at a question (more than `limit` only
         where the newest question lies further back). Assistant messages carry their kept state.
-
         Every call has exactly one result (one saying so where none came); those at the very end may be taken back for the tool
         entries of a request, which may be the repetition of a follow-up that failed. In a conversation
         without owner a viewer gets the turns that are theirs; nobody in particular gets those of nobody in particular.
@@ -104,7 +109,7 @@ class Store(Protocol):
         ...
 
     async def conversations(self, viewer: Viewer, wanted: ConversationFilter) -> Page:
-        """One page of conversations. Raises `ValueError` on a malformed cursor."""
+        """One page of conversations. Raises `BadQuery`."""
         ...
 
     async def conversation(self, conversation_id: str, viewer: Viewer) -> dict[str, Any] | None:
@@ -122,6 +127,14 @@ class Store(Protocol):
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the database answers a trivial query promptly."""
+        ...
+
+
+class Exports(Protocol):
+    """The log whole."""
+
+    def conversations(self, viewer: Viewer, wanted: ConversationFilter) -> AsyncGenerator[list[dict[str, Any]], None]:
+        """Some at a time, by id, JSON-ready, with messages; without `limit` and `cursor`. Raises as `Store.conversations`."""
         ...
 
 
@@ -240,7 +253,6 @@ class ClaimStore(Protocol):
 
     async def claim(self, caller: str | None, key: str, wanted: Claim, instead_of: str | None = None) -> Claim:
         """Bind the key to `wanted` unless it is bound already; return what it is bound to now.
-
         `instead_of` names a turn id that the key may be taken from (its turn failed in a way that frees the key).
         """
         ...
@@ -267,7 +279,6 @@ class Relay(Protocol):
 
     async def receive(self, process: str, done: Sequence[str], wait_s: float) -> list[tuple[str, Letter | None]]:
         """Letters to `process` with their ids, oldest first, waiting up to `wait_s` for one; None: it cannot be read.
-
         A letter comes again until its id is among those `done`.
         """
         ...

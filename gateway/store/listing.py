@@ -1,19 +1,19 @@
 """The log as JSON: pages of conversations, and one conversation whole."""
 
-import base64
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, get_args
 
-from gateway.core.jsontext import dumps, loads
+from gateway.core.jsontext import loads
 from gateway.core.turn import TurnStatus
 from gateway.store.base import ConversationFilter, Page, Viewer
-from gateway.store.pool import Connection, transaction
+from gateway.store.filters import Condition, Statement, cursor_of, plain_conditions
+from gateway.store.pool import Connection
 from gateway.store.queries import QUERIES
 from gateway.store.reads import calls_of
 from gateway.store.rows import Row, in_turn_order
+from gateway.store.searching import Found, Match, is_search, search
 
-SEARCHED_MESSAGES = 100_000
 _USAGE = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost_usd")
 
 
@@ -21,17 +21,14 @@ async def conversations(connection: Connection, viewer: Viewer, wanted: Conversa
     """One page; see `Store.conversations`."""
     if viewer.caller is None and not viewer.everything:
         return Page([], None)
-    statement, arguments = _page_statement(viewer, wanted)
-    if wanted.q:
-        # A search that its asker no longer waits for must not go on in the server.
-        async with transaction(connection):
-            await connection.execute(f"SET LOCAL statement_timeout = {int(timeout_s * 1000)}")
-            rows = await connection.fetch(statement, *arguments)
-    else:
-        rows = await connection.fetch(statement, *arguments)
-    more = len(rows) > wanted.limit
-    rows = rows[: wanted.limit]
-    return Page([_listed(row) for row in rows], _cursor(rows[-1]) if more else None)
+    if wanted.status is not None and wanted.status not in get_args(TurnStatus):
+        raise ValueError("no status of a turn")
+    found = await (search(connection, viewer, wanted, timeout_s) if is_search(wanted) else _listing(connection, viewer, wanted))
+    rows = found.rows[: wanted.limit]
+    more = len(found.rows) > wanted.limit
+    return Page(
+        [_listed(row, found.matches.get(row["id"])) for row in rows], cursor_of(rows[-1]) if more else None, found.incomplete
+    )
 
 
 async def conversation(connection: Connection, conversation_id: str, viewer: Viewer) -> dict[str, Any] | None:
@@ -42,6 +39,11 @@ async def conversation(connection: Connection, conversation_id: str, viewer: Vie
     whole = viewer.everything or head["owner"] is not None
     rows = await connection.fetch(QUERIES["conversation_messages"], conversation_id, whole, viewer.caller)
     calls = await calls_of(connection, [row["id"] for row in rows if row["role"] == "assistant"])
+    return conversation_json(head, rows, calls) | {"active_turns": []}
+
+
+def conversation_json(head: Row, rows: Sequence[Row], calls: Mapping[int, Sequence[Row]]) -> dict[str, Any]:
+    """What is stored of a conversation, of rows of `conversations`, `messages` and `tool_calls` (by message)."""
     return {
         "id": head["id"],
         "provider": head["provider"],
@@ -49,7 +51,6 @@ async def conversation(connection: Connection, conversation_id: str, viewer: Vie
         "updated_at": iso(head["updated_at"]),
         "user_id": head["owner"],
         "messages": [_message(row, calls.get(row["id"], ())) for row in in_turn_order(rows)],
-        "active_turns": [],
     }
 
 
@@ -58,63 +59,19 @@ def iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(timespec="milliseconds") + "Z"
 
 
-def _page_statement(viewer: Viewer, wanted: ConversationFilter) -> tuple[str, list[Any]]:
-    if wanted.status is not None and wanted.status not in get_args(TurnStatus):
-        raise ValueError("no status of a turn")
-    arguments: list[Any] = [wanted.limit + 1, viewer.everything, viewer.caller]
-    conditions: list[str] = []
-
-    def add(fragment: str, *values: Any) -> None:
-        places = [f"${len(arguments) + number}" for number in range(1, len(values) + 1)]
-        arguments.extend(values)
-        text = QUERIES[f"conversations.{fragment}"]
-        conditions.append(text.format(*places, status=wanted.status, limit=SEARCHED_MESSAGES))
-
-    if wanted.cursor:
-        add("after", *_parse_cursor(wanted.cursor))
-    if wanted.provider:
-        add("provider", wanted.provider)
-    if wanted.user:
-        add("user", wanted.user)
-    if wanted.since:
-        add("since", _without_zone(wanted.since))
-    if wanted.until:
-        add("until", _without_zone(wanted.until))
+async def _listing(connection: Connection, viewer: Viewer, wanted: ConversationFilter) -> Found:
+    statement = Statement(viewer, wanted.limit + 1)
+    conditions: list[Condition] = plain_conditions(wanted)
+    texts = [statement.all_of(conditions)]
     if wanted.status:
-        add("status" if viewer.everything else "status_of_caller")
-    if wanted.q:
-        add("text" if viewer.everything else "text_of_caller", _pattern(wanted.q))
-    scope = "conversations" if viewer.everything else QUERIES["conversations.of_caller"]
-    return QUERIES["conversations"].format(scope=scope, conditions=" AND ".join(conditions) or "true"), arguments
+        name = "conversations.status" if viewer.everything else "conversations.status_of_caller"
+        texts.append(QUERIES[name].format(status=wanted.status))
+    text = QUERIES["conversations"].format(scope=statement.scope, conditions=" AND ".join(texts))
+    return Found(await connection.fetch(text, *statement.arguments), {}, incomplete=False)
 
 
-def _pattern(text: str) -> str:
-    for special in "\\%_":
-        text = text.replace(special, f"\\{special}")
-    return f"%{text}%"
-
-
-def _without_zone(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)
-
-
-def _cursor(row: Row) -> str:
-    return base64.urlsafe_b64encode(dumps([row["updated_at"].isoformat(), row["id"]])).decode()
-
-
-def _parse_cursor(cursor: str) -> tuple[datetime, str]:
-    try:
-        moment, conversation_id = loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
-        updated_at = datetime.fromisoformat(moment)
-    except (TypeError, ValueError):
-        raise ValueError("not a cursor of this log") from None
-    if updated_at.tzinfo is not None or not isinstance(conversation_id, str):
-        raise ValueError("not a cursor of this log")
-    return updated_at, conversation_id
-
-
-def _listed(row: Row) -> dict[str, Any]:
-    return {
+def _listed(row: Row, match: Match | None) -> dict[str, Any]:
+    listed = {
         "id": row["id"],
         "provider": row["provider"],
         "created_at": iso(row["created_at"]),
@@ -122,6 +79,9 @@ def _listed(row: Row) -> dict[str, Any]:
         "message_count": row["message_count"],
         "user_id": row["owner"],
     }
+    if match is not None:
+        listed |= {"message_id": match.message_id, "snippet": match.snippet}
+    return listed
 
 
 def _message(row: Row, calls: Iterable[Row]) -> dict[str, Any]:

@@ -134,20 +134,6 @@ EXISTS (
     WHERE m.conversation_id = c.id AND m.role = 'assistant' AND m.status = '{status}' AND (c.owner = $3 OR m.caller = $3)
 )
 
--- name: conversations.text
--- Among the newest messages of the log only: it has no index for text.
-c.id IN (
-    SELECT recent.conversation_id FROM (
-        SELECT m.conversation_id, m.content FROM messages m ORDER BY m.id DESC LIMIT {limit}
-    ) recent WHERE recent.content ILIKE {0}
-)
-
--- name: conversations.text_of_caller
-EXISTS (
-    SELECT FROM messages m
-    WHERE m.conversation_id = c.id AND m.content ILIKE {0} AND (c.owner = $3 OR m.caller = $3)
-)
-
 -- name: claim
 -- Bind key $2 of caller $1 to turn $3 unless it is bound; a day frees it, and so does being bound to turn $5. On the way,
 -- a few claims that nobody can ask for any more are removed.
@@ -179,6 +165,9 @@ SELECT pg_advisory_xact_lock(726501, hashtext($1));
 INSERT INTO deleted_conversations AS grave (id, caller, deleted_at)
 VALUES ($1, $2, timestamp 'epoch' + $3 * interval '1 millisecond')
 ON CONFLICT (id, coalesce(caller, '')) DO UPDATE SET deleted_at = greatest(grave.deleted_at, excluded.deleted_at);
+
+-- name: forget_graves
+DELETE FROM deleted_conversations WHERE deleted_at < now() AT TIME ZONE 'utc' - $1 * interval '1 day';
 
 -- name: delete_calls
 -- $2: of the whole conversation, else of caller $3's turns in it; the same in the statements that follow.

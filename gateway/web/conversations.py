@@ -1,5 +1,6 @@
 """The log over HTTP: /conversations."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from gateway.core.errors import GatewayError
 from gateway.core.jsontext import clean
 from gateway.core.turn import TurnBegun
-from gateway.store.base import ConversationFilter, Viewer
+from gateway.store.base import BadQuery, ConversationFilter, Page, Viewer
 from gateway.web.gate import viewer
 from gateway.web.intake import not_found
 from gateway.web.monitoring import json_response
@@ -30,15 +31,11 @@ _MOMENT: dict[str, Any] = {"anyOf": [{"type": "string", "format": "date-time"}, 
 Moment = Annotated[datetime, AfterValidator(_in_utc), WithJsonSchema(_MOMENT)]
 
 
-class ListQuery(BaseModel):
-    """The query of GET /conversations."""
+class Filters(BaseModel):
+    """Which conversations are wanted: the query of GET /conversations/export."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
-    limit: Annotated[int, Field(ge=1, le=500)] = 50
-    """How many at most."""
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
-    """`next_cursor` of the page before."""
     provider: Text | None = None
     """Those begun with this provider."""
     user: Text | None = None
@@ -46,26 +43,51 @@ class ListQuery(BaseModel):
     status: Literal["completed", "stopped", "interrupted", "failed"] | None = None
     """Those with a turn that ended so."""
     q: Text | None = None
-    """Those in which this text was said."""
+    """Those in which a message has all these words, in any of their forms; words in double quotes must follow each other."""
+    tool: Text | None = None
+    """Those in which this tool was called."""
+    min_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Those that cost this much or more, in US dollars."""
     since: Moment | None = None
     """Those active at or after this moment: ISO 8601 (UTC unless it says otherwise), or Unix seconds or milliseconds."""
     until: Moment | None = None
     """Those active before this moment."""
 
 
+class ListQuery(Filters):
+    """The query of GET /conversations."""
+
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    """How many at most."""
+    cursor: Annotated[str, Field(max_length=1000)] | None = None
+    """`next_cursor` of the page before."""
+
+
 async def list_conversations(request: web.Request) -> web.Response:
     """A page of conversations, newest activity first."""
     services = request.app[SERVICES]
     sees = viewer(await services.gate.caller(request))
+    page = await read_page(services, request.query, sees)
+    body: dict[str, Any] = {"conversations": page.conversations, "next_cursor": page.next_cursor}
+    return json_response(body | {"incomplete": True} if page.incomplete else body)
+
+
+async def read_page(services: Services, query: Mapping[str, str], sees: Viewer) -> Page:
+    """The page that a query asks for. Raises `GatewayError` `invalid_request`."""
+    wanted = filter_of(ListQuery, query)
     try:
-        query = ListQuery.model_validate({name: clean(value) for name, value in request.query.items() if value})
+        return await services.store.conversations(sees, wanted)
+    except BadQuery as error:
+        raise GatewayError("invalid_request", str(error)) from None
+
+
+def filter_of(model: type[Filters], query: Mapping[str, str]) -> ConversationFilter:
+    """What a query asks for; an empty value is none. Raises `GatewayError` `invalid_request`."""
+    try:
+        found = model.model_validate({name: clean(value) for name, value in query.items() if value})
     except ValidationError as error:
         raise invalid(error) from None
-    try:
-        page = await services.store.conversations(sees, ConversationFilter(**query.model_dump()))
-    except ValueError:
-        raise GatewayError("invalid_request", "The cursor is not one that this server gave.") from None
-    return json_response({"conversations": page.conversations, "next_cursor": page.next_cursor})
+    return ConversationFilter(**found.model_dump())
 
 
 async def get_conversation(request: web.Request) -> web.Response:

@@ -13,6 +13,7 @@ JSON: Final = "application/json"
 SSE: Final = "text/event-stream"
 HTML: Final = "text/html"
 TEXT: Final = "text/plain"
+NDJSON: Final = "application/x-ndjson"
 
 REQUEST_ERRORS: Final[tuple[ErrorCode, ...]] = (
     "invalid_json",

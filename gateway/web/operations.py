@@ -5,8 +5,8 @@ from typing import Final
 from gateway.core.errors import ErrorCode
 from gateway.web import examples, schemas
 from gateway.web.chat_body import ChatBody
-from gateway.web.conversations import ListQuery
-from gateway.web.operation import REQUEST_ERRORS, SSE, TURN_ERRORS, Answer, Operation
+from gateway.web.conversations import Filters, ListQuery
+from gateway.web.operation import NDJSON, REQUEST_ERRORS, SSE, TURN_ERRORS, Answer, Operation
 from gateway.web.operations_openai import OPENAI
 from gateway.web.operations_service import ACCOUNT, MONITORING, REFERENCE
 
@@ -106,10 +106,22 @@ _LOG: Final = (
         "listConversations",
         "log",
         "List conversations",
-        "Newest activity first. Filters can be combined.",
+        "Newest activity first. Filters can be combined. With `q`, each has a `snippet` of what was found.",
         (Answer(200, "A page of conversations.", schemas.ConversationPage),),
         _LOG_ERRORS,
         query=ListQuery,
+    ),
+    Operation(
+        "get",
+        "/conversations/export",
+        "exportConversations",
+        "log",
+        "Read all conversations",
+        "One a line, by their ids, with their messages, gzipped for clients that accept it. A conversation that is there all the "
+        "while comes exactly once. If it cannot be brought to its end the connection is cut, without the end that HTTP wants.",
+        (Answer(200, "Lines of JSON; each is what the schema says.", schemas.StoredConversation, media=NDJSON),),
+        _LOG_ERRORS,
+        query=Filters,
     ),
     Operation(
         "get",

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from gateway.web import auth, chat, conversations, monitoring, openai_chat, openai_models, statistics, streams
+from gateway.web import auth, chat, conversations, export, monitoring, openai_chat, openai_models, statistics, streams
 from gateway.web.pages.routes import page_routes
 from gateway.web.reference import reference_routes
 
@@ -31,6 +31,7 @@ def add_routes(app: web.Application) -> None:
             web.get("/auth/me", auth.me),
             web.delete("/auth/me", auth.forget_me),
             web.get("/conversations", conversations.list_conversations),
+            web.get("/conversations/export", export.export_conversations, allow_head=False),
             web.get("/conversations/{conversation_id}", conversations.get_conversation),
             web.delete("/conversations/{conversation_id}", conversations.delete_conversation),
             *reference_routes(),

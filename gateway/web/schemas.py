@@ -180,6 +180,11 @@ class ListedConversation(AnswerModel):
     message_count: Count
     user_id: str | None
     """Whose it is; null for nobody in particular."""
+    message_id: str | None = None
+    """With `q`: the newest message that has the words."""
+    snippet: str | None = None
+    """With `q`: the part of that message with the words in it, as HTML: each found word between `<mark>` and `</mark>`, all else
+    escaped."""
 
 
 class ConversationPage(AnswerModel):
@@ -190,6 +195,8 @@ class ConversationPage(AnswerModel):
     conversations: list[ListedConversation]
     next_cursor: str | None
     """For the parameter `cursor` of the next page; null on the last one."""
+    incomplete: Literal[True] | None = None
+    """A search, while messages of an older log are still being taken into it; otherwise absent."""
 
 
 class LoggedCall(AnswerModel):
@@ -231,10 +238,8 @@ class LoggedMessage(AnswerModel):
     error: LoggedError | None
 
 
-class Conversation(AnswerModel):
-    """A conversation with its messages, in order."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.CONVERSATION]})
+class StoredConversation(AnswerModel):
+    """A conversation with its messages, in order, as it is stored."""
 
     id: str
     provider: str | None
@@ -242,5 +247,12 @@ class Conversation(AnswerModel):
     updated_at: datetime
     user_id: str | None
     messages: list[LoggedMessage]
+
+
+class Conversation(StoredConversation):
+    """A conversation with its messages, in order."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.CONVERSATION]})
+
     active_turns: list[str]
     """Turns whose reply is still being written; each can be read with GET /chat/stream/{turn_id}."""

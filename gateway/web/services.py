@@ -19,7 +19,7 @@ from gateway.engine.routing import Router
 from gateway.engine.runner import Engine
 from gateway.engine.sharing import Sharing
 from gateway.observe.metrics import Metrics
-from gateway.store.base import Health, Reports, Store, Threads
+from gateway.store.base import Exports, Health, Reports, Store, Threads
 from gateway.web.gate import Gate
 from gateway.web.intake import Intake
 from gateway.web.openai_threads import LostReplies
@@ -55,6 +55,7 @@ class Services:
     shared: Shared | None
     store: Store
     reports: Reports
+    exports: Exports
     threads: Threads
     health: Health
     router: Router

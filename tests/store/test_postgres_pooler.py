@@ -36,7 +36,7 @@ async def test_everything_works_through_a_pooler(pooler: tuple[str, Pooler], par
             assert found is not None
             assert found.record == record
         await asyncio.gather(*(store.put([turn(f"many-{number}")]) for number in range(12)))
-        assert len((await store.conversations(ADMIN, ConversationFilter(q="كِتاب"))).conversations) == 17
+        assert len((await store.conversations(ADMIN, ConversationFilter(q="كِتاب"))).conversations) == 18
         assert await store.delete_conversation("conv-1", ADMIN)
         assert await store.history("conv-1", ADMIN, 10) == ()
         assert counter.transactions > 30

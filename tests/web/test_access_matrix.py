@@ -79,6 +79,7 @@ MATRIX: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/v1/models"): row(401, (200, 200), 200, 200, (200, 200, 200)),
     ("GET", "/v1/models/{model}"): row(401, (200, 200), 200, 200, (200, 200, 200)),
     ("GET", "/conversations"): row(401, (200, 200), 200, 200, (200, 200, 200)),
+    ("GET", "/conversations/export"): row(401, (200, 200), 200, 200, (200, 200, 200)),
     ("GET", "/conversations/{conversation_id}"): row(401, (404, 200), 404, 200, (200, 200, 200)),
     ("DELETE", "/conversations/{conversation_id}"): row(401, (404, 204), 404, 204, (403, 204, 403)),
     # Signing in asks for no caller, but for an identity token, which is missing here.

@@ -12,7 +12,7 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, assume, settings
 from schemathesis import Case
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import allow_header_conformance, positive_data_acceptance
 
 from gateway.web.openapi import build_document
 from simulator import Settings, parse_text, start_simulator
@@ -80,9 +80,11 @@ def base_url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 )
 def test_answers_are_as_described(case: "Case[Any]", base_url: str) -> None:
     assume(len(requests.Request(**case.as_transport_kwargs(base_url=base_url)).prepare().path_url) < LONGEST_LINE)
+    # A conversation may be called "export": it can be deleted.
+    ambiguous = [allow_header_conformance] if case.path == "/conversations/export" else []
     case.call_and_validate(
         base_url=base_url,
         headers={"Authorization": f"Bearer {TOKEN}"},
         # Much that the document cannot forbid is refused: cursors and ids that were never given, models not on offer.
-        excluded_checks=[positive_data_acceptance],
+        excluded_checks=[positive_data_acceptance, *ambiguous],
     )

@@ -2,20 +2,19 @@
 
 from datetime import UTC, datetime
 from typing import Any, Final, get_args
+from urllib.parse import urlencode
 
 from aiohttp import web
-from pydantic import ValidationError
 
 from gateway.access.callers import Caller
 from gateway.core.errors import KINDS, GatewayError
 from gateway.core.jsontext import clean
 from gateway.core.turn import TurnStatus
-from gateway.store.base import ConversationFilter, Viewer
-from gateway.web.conversations import ListQuery, read_conversation
+from gateway.store.base import Viewer
+from gateway.web.conversations import Filters, read_conversation, read_page
 from gateway.web.pages.overview import TONES, WINDOWS, window_of
 from gateway.web.pages.render import page
 from gateway.web.services import SERVICES, Services
-from gateway.web.validation import invalid
 
 _OPERATOR: Final = Viewer(None, everything=True)
 _FAILURES: Final = 50
@@ -25,24 +24,25 @@ _MAX_ROW: Final = 2**63 - 1
 async def conversations(request: web.Request) -> web.Response:
     """Conversations, newest activity first, through filters."""
     services = request.app[SERVICES]
-    sent = {name: clean(value) for name, value in request.query.items() if value}
-    try:
-        wanted = ConversationFilter(**ListQuery.model_validate(sent).model_dump())
-        found = await services.store.conversations(_OPERATOR, wanted)
-    except ValidationError as error:
-        raise invalid(error) from None
-    except ValueError:
-        raise GatewayError("invalid_request", "The cursor is not one that this server gave.") from None
+    found = await read_page(services, request.query, _OPERATOR)
     outlines = await services.reports.outlines([row["id"] for row in found.conversations])
     return page(
         request,
         "conversations.html",
         rows=[row | {"outline": outlines.get(row["id"])} for row in found.conversations],
         next_cursor=found.next_cursor,
-        sent=sent,
+        incomplete=found.incomplete,
+        sent={name: clean(value) for name, value in request.query.items() if value},
+        export=_export(request),
         providers=list(services.router.targets),
         statuses=get_args(TurnStatus),
     )
+
+
+def _export(request: web.Request) -> str:
+    """The address of all that the page's filters let through."""
+    sent = {name: value for name, value in request.query.items() if value and name in Filters.model_fields}
+    return f"/conversations/export?{urlencode(sent)}" if sent else "/conversations/export"
 
 
 async def conversation(request: web.Request) -> web.Response:
