@@ -123,7 +123,7 @@ def _budgets(settings: Settings, store: PostgresStore, stack: AsyncExitStack) ->
 def _chores(
     settings: Settings, store: PostgresStore, users: Users, daily: DailyLimits, budgets: Budgets | None
 ) -> tuple[Chore, ...]:
-    chores: tuple[Chore, ...] = (users.finish_deletions, daily.prune)
+    chores: tuple[Chore, ...] = (users.finish_deletions, daily.prune, store.forget_graves)
     if budgets is not None:
         chores = (budgets.catch_up, budgets.prune, *chores)
     if settings.retention_days:

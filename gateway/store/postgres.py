@@ -10,12 +10,12 @@ from typing import Any, Final, TypeVar
 
 from gateway.core.messages import KeptState, Message
 from gateway.core.turn import TurnRecord
-from gateway.store import claims, listing, reads, reports, statistics
+from gateway.store import claims, deletions, listing, reads, reports, statistics
 from gateway.store.base import Claim, ConversationFilter, Page, Stored, StoredTurn, StoreUnavailable, Viewer
 from gateway.store.dsn import Dsn
 from gateway.store.failures import is_missing_schema
 from gateway.store.migrate import MigrationError, migrate
-from gateway.store.pool import Connection, Pool, transaction
+from gateway.store.pool import Connection, Pool
 from gateway.store.pulse import Pulse
 from gateway.store.queries import QUERIES
 from gateway.store.rows import Row, owed_counts, put_arguments, put_statement
@@ -109,7 +109,7 @@ class PostgresStore:
     async def delete_conversation(self, conversation_id: str, viewer: Viewer) -> bool:
         """See `Store.delete_conversation`."""
         now_ms = time.time_ns() // 1_000_000
-        return await self.run(lambda connection: _delete(connection, conversation_id, viewer, now_ms))
+        return await self.run(lambda connection: deletions.delete(connection, conversation_id, viewer, now_ms))
 
     async def claim(self, caller: str | None, key: str, wanted: Claim, instead_of: str | None = None) -> Claim:
         """See `ClaimStore.claim`."""
@@ -133,7 +133,11 @@ class PostgresStore:
         return deleted
 
     async def _expire(self, conversation_id: str, before_ms: int) -> bool:
-        return await self.run(lambda connection: _delete_silent(connection, conversation_id, before_ms))
+        return await self.run(lambda connection: deletions.delete_silent(connection, conversation_id, before_ms))
+
+    async def forget_graves(self) -> None:
+        """Forget what was deleted so long ago that nothing older can come any more."""
+        await self.run(deletions.forget_graves)
 
     async def statistics(self, since: datetime) -> dict[str, Any]:
         """See `Store.statistics`."""
@@ -259,39 +263,3 @@ def _fate(row: Row) -> Stored | None:
     if row["foreign_conversation"]:
         return None
     raise StoreUnavailable("the conversation changed hands while a turn was written to it")
-
-
-async def _delete(connection: Connection, conversation_id: str, viewer: Viewer, now_ms: int) -> bool:
-    if viewer.caller is None and not viewer.everything:
-        return False
-    async with transaction(connection):
-        await connection.execute(QUERIES["lock_conversation"], conversation_id)
-        owner = await connection.fetchval(QUERIES["access"], conversation_id)
-        whole = viewer.everything or owner == viewer.caller
-        if owner is not None and not whole:
-            return False
-        seen = await connection.fetchrow(QUERIES["conversation"], conversation_id, viewer.everything, viewer.caller)
-        buried = None if viewer.everything else viewer.caller
-        await _bury(connection, conversation_id, (buried, now_ms), whole=whole, caller=viewer.caller)
-        return seen is not None
-
-
-async def _delete_silent(connection: Connection, conversation_id: str, before_ms: int) -> bool:
-    """Delete a conversation unless somebody has spoken in it since; what is being asked in it now is written, in a new one."""
-    async with transaction(connection):
-        await connection.execute(QUERIES["lock_conversation"], conversation_id)
-        if not await connection.fetchval(QUERIES["silent"], conversation_id, before_ms):
-            return False
-        await _bury(connection, conversation_id, (None, before_ms), whole=True, caller=None)
-        return True
-
-
-async def _bury(
-    connection: Connection, conversation_id: str, grave: tuple[str | None, int], *, whole: bool, caller: str | None
-) -> None:
-    """Delete a conversation, or one caller's turns in it. `grave`: whose turns, begun before when (Unix milliseconds), are
-    never to be written again."""
-    await connection.execute(QUERIES["bury"], conversation_id, *grave)
-    for name in ("delete_calls", "delete_messages", "delete_guests"):
-        await connection.execute(QUERIES[name], conversation_id, whole, caller)
-    await connection.execute(QUERIES["delete_conversation"], conversation_id, whole)

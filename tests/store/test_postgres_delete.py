@@ -64,6 +64,20 @@ async def test_only_those_who_see_it_may_delete(store: PostgresStore, database_u
     assert await store.delete_conversation("conv-1", ADMIN)
 
 
+async def test_graves_are_forgotten_when_nothing_can_be_older(store: PostgresStore, database_url: str) -> None:
+    for name in ("conv-old", "conv-new"):
+        assert not await store.delete_conversation(name, ADMIN)
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            "UPDATE deleted_conversations SET deleted_at = deleted_at - interval '91 days' WHERE id = 'conv-old'"
+        )
+        await store.forget_graves()
+        assert [row["id"] for row in await connection.fetch("SELECT id FROM deleted_conversations")] == ["conv-new"]
+    finally:
+        await connection.close()
+
+
 async def test_a_guest_takes_only_their_own_turns_along(store: PostgresStore, database_url: str) -> None:
     await store.put([turn(question="لا أحد")])
     await store.put([turn(question="ضيف", caller="user:1")])
