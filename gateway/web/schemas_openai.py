@@ -47,6 +47,12 @@ class Annotation(AnswerModel):
     url_citation: UrlCitation
 
 
+class ChunkAnnotation(Annotation):
+    """A citation; `index` is its place among the reply's."""
+
+    index: Count
+
+
 class CompletionMessageAnswer(AnswerModel):
     """What the model answered."""
 
@@ -110,7 +116,7 @@ class Delta(AnswerModel):
     refusal: Any = None
     reasoning_content: str | None = None
     tool_calls: list[ChunkCall] | None = None
-    annotations: list[Annotation] | None = None
+    annotations: list[ChunkAnnotation] | None = None
 
 
 class ChunkChoice(AnswerModel):

@@ -121,7 +121,8 @@ class Chunks:
             case SourceFound():
                 if not item.url:
                     return b""
-                return self._frame(end, {"annotations": [_annotation(item, _text_before(self._tape, end))]})
+                place = {"index": _cited_before(self._tape, end)}
+                return self._frame(end, {"annotations": [place | _annotation(item, _text_before(self._tape, end))]})
             case Rerouted():
                 return b""
             case _:
@@ -203,6 +204,11 @@ def _details(usage: UsageReported) -> dict[str, Any]:
 def _calls_before(tape: Tape, end: int) -> int:
     """How many calls stand before the one that ends at `end`."""
     return sum(isinstance(segment, ToolCall) for segment, place in _placed(tape) if place < end)
+
+
+def _cited_before(tape: Tape, end: int) -> int:
+    """How many sources with an address stand before the one that ends at `end`."""
+    return sum(isinstance(segment, SourceFound) and bool(segment.url) for segment, place in _placed(tape) if place < end)
 
 
 def _text_before(tape: Tape, end: int) -> int:
