@@ -66,6 +66,14 @@ async def test_every_address_answers(database: Database, url: str, server: Serve
     assert (await asked(server, "POST", "/chat", json=QUESTION))[0] == 200
 
 
+async def test_a_database_that_reads_and_does_not_write_is_called_down(database: Database, url: str, server: Server) -> None:
+    async with TROUBLES["read-only"](database, url):
+        assert (await asked(server, "POST", "/chat", json=WITH_HISTORY))[1]["logged"] == "spooled"
+        body = await health(server.url)
+        assert (body["status"], body["database"], body["spooled_turns"]) == ("degraded", "down", 1)
+    assert (await settled(server.url))["database"] == "up"
+
+
 async def test_a_turn_that_the_database_refuses_is_kept_apart(url: str, server: Server) -> None:
     async with Crowd(lambda: server.url, Manner(shared=1), seed=7) as crowd:
         await execute(url, f"ALTER TABLE messages ADD CONSTRAINT poison CHECK (content NOT LIKE '%{POISON}%')")
