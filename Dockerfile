@@ -1,9 +1,11 @@
-# Two stages: the first installs what requirements.txt pins, the second holds that, the code and nothing else.
+# Two stages: the first installs what is pinned, the second holds that, the code and nothing else.
 FROM python:3.11-slim-trixie AS installed
 
 RUN python -m venv /opt/venv
-COPY requirements.txt .
-RUN /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+COPY requirements.txt requirements-otel.txt ./
+# requirements-otel.txt adds OpenTelemetry.
+ARG REQUIREMENTS=requirements.txt
+RUN /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check -r "$REQUIREMENTS"
 
 
 FROM python:3.11-slim-trixie

@@ -86,7 +86,7 @@ $(VENV)/.runtime: $(VENV)/.made requirements.txt
 	@$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.made requirements.txt requirements-dev.txt
+$(VENV)/.dev: $(VENV)/.made requirements.txt requirements-otel.txt requirements-dev.txt
 	@echo "Installing what the gateway, its tests and its checks need (once, about two minutes)"
 	@$(PIP) -r requirements-dev.txt
 	@touch $(VENV)/.runtime $@

@@ -13,8 +13,9 @@ import uvloop
 
 from gateway import __version__
 from gateway.observe import logs
+from gateway.observe.otel import TelemetryError
 from gateway.serve import address, listen, serve
-from gateway.settings import Settings, SettingsError, load
+from gateway.settings import Settings, SettingsError, for_libraries, load
 from gateway.signals import Signals
 from gateway.store.dsn import parse_dsn
 from gateway.store.embedded import EmbeddedError, EmbeddedPostgres
@@ -23,7 +24,7 @@ from gateway.store.journal_disk import JournalBroken
 from gateway.store.migrate import MigrationError
 from gateway.supervisor import Supervisor, WorkerFailed, tied
 
-_FORESEEN = (SettingsError, EmbeddedError, FolderInUse, JournalBroken, MigrationError, WorkerFailed, OSError)
+_FORESEEN = (SettingsError, EmbeddedError, FolderInUse, JournalBroken, MigrationError, TelemetryError, WorkerFailed, OSError)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     signals = Signals()
     signals.hold()
     try:
+        os.environ.update(for_libraries())
         settings = load({**os.environ, **{name: value for name, value in given.items() if value is not None}})
         logs.set_up(settings.log_level, settings.log_format, settings.secrets)
         if flags.worker is None:

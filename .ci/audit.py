@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
+REQUIREMENTS = ("requirements.txt", "requirements-otel.txt", "requirements-dev.txt")
 TIMEOUT_S = 300
 _OUT_OF_REACH = (
     "ConnectionError",

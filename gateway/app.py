@@ -28,6 +28,7 @@ from gateway.observe.gauges import KeySample, Sample
 from gateway.observe.metrics import Metrics
 from gateway.observe.price_file import NO_PRICES
 from gateway.observe.prices import Prices
+from gateway.observe.otel import open_telemetry
 from gateway.observe.turns import TurnLines
 from gateway.providers.registry import PROVIDERS, wire
 from gateway.settings import PROVIDER_NAMES, Settings
@@ -49,30 +50,41 @@ from gateway.web.services import SERVICES, Services, Shared
 
 log = logging.getLogger(__name__)
 
+if TYPE_CHECKING:
+    from gateway.observe.telemetry import Telemetry
+
 _PATIENCE_S = 10.0
 _FLUSH_S = 1.0
 
 
 def build(settings: Settings, database_url: str, worker: str = "0") -> web.Application:
     """An application that opens its resources at start-up and gives them back at clean-up."""
-    app = web.Application(middlewares=[edge], client_max_size=settings.max_body_bytes)
+    telemetry = open_telemetry(__version__)
+    middlewares = [edge] if telemetry is None else [telemetry.middleware(), edge]
+    app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
     app.on_response_prepare.append(dress)
     add_cors(app, Origins(settings.cors_origins))
     add_routes(app)
-    app.cleanup_ctx.append(_services(settings, database_url, worker))
+    app.cleanup_ctx.append(_services(settings, database_url, worker, telemetry))
     return app
 
 
-def _services(settings: Settings, database_url: str, worker: str) -> Callable[[web.Application], AsyncIterator[None]]:
+def _services(
+    settings: Settings, database_url: str, worker: str, telemetry: "Telemetry | None"
+) -> Callable[[web.Application], AsyncIterator[None]]:
     async def opened(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app[SERVICES] = await _open(settings, database_url, worker, stack)
+            if telemetry is not None:
+                stack.push_async_callback(telemetry.close)
+            app[SERVICES] = await _open(settings, database_url, worker, telemetry, stack)
             yield
 
     return opened
 
 
-async def _open(settings: Settings, database_url: str, worker: str, stack: AsyncExitStack) -> Services:
+async def _open(
+    settings: Settings, database_url: str, worker: str, telemetry: "Telemetry | None", stack: AsyncExitStack
+) -> Services:
     simulated_at = await _simulator(settings, stack)
     store = PostgresStore(parse_dsn(database_url))
     stack.push_async_callback(store.close)
@@ -89,7 +101,7 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     router = _router(settings, simulated_at)
     recent = RecentCalls()
     engine = Engine(
-        Attempts(router, Upstream(session, timeouts, settings.max_reply_bytes), _policy(settings)),
+        Attempts(router, upstream if telemetry is None else telemetry.watched(upstream), _policy(settings)),
         writer,
         recent,
         Limits(settings.turn_timeout_s, settings.abandon_s, settings.max_reply_bytes, settings.max_active_turns),
@@ -107,7 +119,7 @@ async def _open(settings: Settings, database_url: str, worker: str, stack: Async
     admission = open_admission(settings, store, session, stack)
     metrics = _metrics(engine, writer, router, admission.budgets, worker, stack)
     intake = Intake(engine, router, prompts, store, keys, admission.rates, admission.ledger, simulated=simulated_at is not None)
-    engine.watchers.extend((intake, TurnLines()))
+    engine.watchers.extend((intake, TurnLines()) if telemetry is None else (intake, TurnLines(), telemetry))
     # The first thing to happen at the end: nothing below waits long for the database then.
     stack.callback(store.hurry)
     return Services(

@@ -222,6 +222,12 @@ def _passwords(address: str) -> list[str]:
 
 
 _UPPER_CASED = {"log_level"}
+def for_libraries(env_file: Path = Path(".env")) -> dict[str, str]:
+    """What the file holds for libraries that read the environment by themselves, and the environment does not: `OTEL_*`."""
+    found = dotenv_values(env_file) if env_file.is_file() else {}
+    return {name: value for name, value in found.items() if name.startswith("OTEL_") and value and name not in os.environ}
+
+
 _LOWER_CASED = {"log_format", "allow_anonymous"}
 _FLAGS = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
 

