@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -26,9 +27,9 @@ from gateway.engine.sharing import Sharing
 from gateway.engine.upstream import Timeouts, Upstream, open_session
 from gateway.observe.gauges import KeySample, Sample
 from gateway.observe.metrics import Metrics
+from gateway.observe.otel import open_telemetry
 from gateway.observe.price_file import NO_PRICES
 from gateway.observe.prices import Prices
-from gateway.observe.otel import open_telemetry
 from gateway.observe.turns import TurnLines
 from gateway.providers.registry import PROVIDERS, wire
 from gateway.settings import PROVIDER_NAMES, Settings
@@ -48,10 +49,10 @@ from gateway.web.openai_threads import LostReplies
 from gateway.web.routes import add_routes
 from gateway.web.services import SERVICES, Services, Shared
 
-log = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
     from gateway.observe.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
 
 _PATIENCE_S = 10.0
 _FLUSH_S = 1.0
@@ -100,6 +101,7 @@ async def _open(
     session = await stack.enter_async_context(open_session(timeouts, settings.upstream_connections))
     router = _router(settings, simulated_at)
     recent = RecentCalls()
+    upstream = Upstream(session, timeouts, settings.max_reply_bytes)
     engine = Engine(
         Attempts(router, upstream if telemetry is None else telemetry.watched(upstream), _policy(settings)),
         writer,
@@ -226,6 +228,9 @@ def _router(settings: Settings, simulated_at: str | None) -> Router:
         settings.fallback_providers,
         allow_fallback_when_pinned=settings.allow_fallback_when_pinned,
     )
+
+
+    if simulated_at is not None:
 
 
 def _policy(settings: Settings) -> Policy:
