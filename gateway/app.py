@@ -230,9 +230,6 @@ def _router(settings: Settings, simulated_at: str | None) -> Router:
     )
 
 
-    if simulated_at is not None:
-
-
 def _policy(settings: Settings) -> Policy:
     return Policy(
         max_retries=settings.max_retries,
