@@ -25,14 +25,15 @@ from gateway.engine.routing import Router, Target
 from gateway.engine.runner import Engine, Limits
 from gateway.engine.sharing import Sharing
 from gateway.engine.upstream import Timeouts, Upstream, open_session
+from gateway.named_providers import ProviderSettings
 from gateway.observe.gauges import KeySample, Sample
 from gateway.observe.metrics import Metrics
 from gateway.observe.otel import open_telemetry
 from gateway.observe.price_file import NO_PRICES
 from gateway.observe.prices import Prices
 from gateway.observe.turns import TurnLines
-from gateway.providers.registry import PROVIDERS, wire
-from gateway.settings import PROVIDER_NAMES, Settings
+from gateway.providers.registry import wire
+from gateway.settings import Settings
 from gateway.store.base import StoreUnavailable
 from gateway.store.dsn import parse_dsn
 from gateway.store.exporting import LogExport
@@ -210,24 +211,24 @@ async def _prepare(store: PostgresStore) -> None:
 
 
 def _router(settings: Settings, simulated_at: str | None) -> Router:
-    suffix = {"openai": "/v1"}
-    targets = [
-        Target(
-            name,
-            PROVIDERS[name],
-            settings.base_url(name) if simulated_at is None else simulated_at + suffix.get(name, ""),
-            settings.keys(name) if simulated_at is None else ("simulated",),
-            settings.models(name),
-            {model: wire(name, model) for model in settings.models(name)},
-        )
-        for name in PROVIDER_NAMES
-    ]
+    targets = [_target(settings.provider(name), simulated_at) for name in settings.provider_names]
     return Router(
         targets,
         settings.default_provider,
         settings.fallback_providers,
         allow_fallback_when_pinned=settings.allow_fallback_when_pinned,
     )
+
+
+    if simulated_at is not None:
+
+
+def _target(provider: ProviderSettings, simulated_at: str | None) -> Target:
+    url, keys = provider.base_url, provider.keys
+    if simulated_at is not None:
+        url, keys = simulated_at + ("/v1" if provider.name == "openai" else ""), ("simulated",)
+    wires = {model: wire(provider.name, model, provider.api) for model in provider.all_models}
+    return Target(provider.name, wires[provider.model], url, keys, provider.all_models, wires)
 
 
 def _policy(settings: Settings) -> Policy:

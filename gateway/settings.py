@@ -9,51 +9,37 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
 from redis.asyncio.connection import parse_url
 
 from gateway.access.addresses import ClientAddresses
 from gateway.access.callers import name_and_key
 from gateway.access.origins import parse_origins
 from gateway.access.rates import parse_rates
+from gateway.named_providers import ProviderSettings, read_named
 from gateway.observe.price_file import PriceTable, read_price_table
+from gateway.setting_types import Names, Secrets, Url, one_line
+from gateway.setting_types import SettingsError as SettingsError
 from gateway.store.dsn import parse_dsn
 
 PROVIDER_NAMES = ("openai", "anthropic", "groq", "google")
 
 
-class SettingsError(Exception):
-    """A setting that stops the start: one line naming the variable and what it takes."""
-
-
-def _split(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _secrets(value: Any) -> Any:
-    return tuple(SecretStr(part) for part in _split(value)) if isinstance(value, str) else value
-
-
-def _base_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("takes an http:// or https:// address")
-    return value.rstrip("/")
-
-
-def _provider_name(value: str) -> str:
+def _provider_name(value: str, info: ValidationInfo) -> str:
+    known = _known(info)
     name = "google" if value.lower() == "gemini" else value.lower()
-    if name not in PROVIDER_NAMES:
-        raise ValueError(f"takes one of {', '.join(PROVIDER_NAMES)}")
+    if name not in known:
+        raise ValueError(f"takes one of {', '.join(known)}")
     return name
 
 
-def _provider_names(values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_provider_name(value) for value in values)
+def _provider_names(values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    return tuple(_provider_name(value, info) for value in values)
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)]
-Url = Annotated[str, AfterValidator(_base_url)]
+def _known(info: ValidationInfo) -> tuple[str, ...]:
+    """Names of providers; those of the operator's own are read first."""
+    return (*PROVIDER_NAMES, *(one.name for one in info.data.get("providers", ())))
 
 
 def _rate(value: str) -> str:
@@ -66,8 +52,8 @@ def _proxies(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-def _price_table(value: Any) -> Any:
-    return read_price_table(Path(value), PROVIDER_NAMES) if isinstance(value, str) else value
+def _price_table(value: Any, info: ValidationInfo) -> Any:
+    return read_price_table(Path(value), _known(info)) if isinstance(value, str) else value
 
 
 Rate = Annotated[str, AfterValidator(_rate)]
@@ -92,6 +78,7 @@ class Settings(BaseModel):
     redis_url: SecretStr | None = None
     web_concurrency: Annotated[int, Field(ge=1, le=256)] = 1
 
+    providers: tuple[ProviderSettings, ...] = ()
     default_provider: ProviderName = "openai"
     fallback_providers: Annotated[Names, AfterValidator(_provider_names)] = ()
     allow_fallback_when_pinned: bool = False
@@ -108,6 +95,7 @@ class Settings(BaseModel):
     anthropic_models: Names = ()
     groq_models: Names = ()
     google_models: Names = ()
+    openai_api: Literal["auto", "chat", "responses"] = "auto"
     openai_base_url: Url = "https://api.openai.com/v1"
     anthropic_base_url: Url = "https://api.anthropic.com"
     groq_base_url: Url = "https://api.groq.com"
@@ -159,37 +147,31 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"
 
-    def keys(self, provider: str) -> tuple[str, ...]:
-        """The provider's API keys, in the order given."""
-        secrets: tuple[SecretStr, ...] = getattr(self, f"{provider}_api_key")
-        return tuple(secret.get_secret_value() for secret in secrets)
+    def provider(self, name: str) -> ProviderSettings:
+        """One provider, whether it is the gateway's own or the operator's."""
+        for named in self.providers:
+            if named.name == name:
+                return named
+        fields = {field: getattr(self, f"{name}_{field}") for field in ("base_url", "model", "models", "api_key")}
+        return ProviderSettings(name=name, api=self.openai_api if name == "openai" else "auto", **fields)
 
-    def model(self, provider: str) -> str:
-        """The provider's default model."""
-        name: str = getattr(self, f"{provider}_model")
-        return name
-
-    def models(self, provider: str) -> tuple[str, ...]:
-        """Every model a request may ask of the provider, the default first."""
-        more: tuple[str, ...] = getattr(self, f"{provider}_models")
-        return tuple(dict.fromkeys((self.model(provider), *more)))
-
-    def base_url(self, provider: str) -> str:
-        """Where the provider is called."""
-        url: str = getattr(self, f"{provider}_base_url")
-        return url
+    @property
+    def provider_names(self) -> tuple[str, ...]:
+        """Every provider that a request may name."""
+        return (*PROVIDER_NAMES, *(named.name for named in self.providers))
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every secret's text, and the parts of it that are secret by themselves, so that no log line shows one."""
-        held = [value for name in type(self).model_fields for value in _each(getattr(self, name))]
+        holders = (self, *self.providers)
+        held = [value for one in holders for name in type(one).model_fields for value in _each(getattr(one, name))]
         parts = [part for secret in held for part in (secret, secret.partition(":")[2], *_passwords(secret))]
         return tuple(dict.fromkeys(part for part in parts if part))
 
     @property
     def configured(self) -> tuple[str, ...]:
-        """Providers with at least one key."""
-        return tuple(name for name in PROVIDER_NAMES if self.keys(name))
+        """Providers that can be asked: with at least one key, or without need of one."""
+        return tuple(name for name in self.provider_names if self.provider(name).keys)
 
     @property
     def callers_configured(self) -> bool:
@@ -237,10 +219,12 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(
     values: dict[str, str | None] = dict(dotenv_values(env_file)) if env_file and env_file.is_file() else {}
     values.update(os.environ if environ is None else environ)
     given = {name.lower(): value.strip() for name, value in values.items() if value and value.strip()}
+    spelled: dict[str, Any] = {name: _spelled(name, given[name]) for name in Settings.model_fields if name in given}
+    spelled["providers"] = read_named(given, Settings.model_fields)
     try:
-        settings = Settings.model_validate({name: _spelled(name, given[name]) for name in Settings.model_fields if name in given})
+        settings = Settings.model_validate(spelled)
     except ValidationError as error:
-        raise SettingsError(_one_line(error)) from None
+        raise SettingsError(one_line(error)) from None
     _check_together(settings)
     return settings
 
@@ -251,12 +235,6 @@ def _spelled(name: str, value: str) -> str:
     if name in _LOWER_CASED:
         return _FLAGS.get(value.lower(), value.lower())
     return value
-
-
-def _one_line(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False)[0]
-    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "takes")
-    return f"{str(first['loc'][0]).upper()}: {message}"
 
 
 def _check_together(settings: Settings) -> None:

@@ -106,8 +106,7 @@ class Attempts:
                     if lease.probing and trail.fold.tape.end > start:
                         lease.spoke()
         except UpstreamError as error:
-            # Some providers repeat the key that they refuse.
-            error.upstream_text = error.upstream_text.replace(lease.secret, "[key]")
+            error.upstream_text = _without_key(error.upstream_text, lease.secret)
             log.info("a call failed", extra={"key": lease.name, "kind": error.kind, "upstream_status": error.upstream_status})
             lease.failed(error)
             raise
@@ -116,6 +115,11 @@ class Attempts:
             raise
         finally:
             lease.release()
+
+
+def _without_key(text: str, key: str) -> str:
+    """Some providers repeat the key that they refuse; servers of one's own may need none."""
+    return text.replace(key, "[key]") if key else text
 
 
 def _note_limits(lease: Lease, wire: Provider, head: Mapping[str, str]) -> None:

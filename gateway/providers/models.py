@@ -20,6 +20,7 @@ class Traits:
     other). `reasoning_format`: Groq's switch that keeps reasoning out of the text. `thinking`: thinks unasked, returns
     summaries on request (OpenAI on Responses alone). `signatures`: Gemini 3 refuses a replayed call without its signature.
     `prefill`: takes a last assistant message to continue from.
+    `output_limit`: what OpenAI's format calls it here; servers that speak it know the older name, or do not know the newer.
     `responses`: asked through OpenAI's Responses API, because Chat Completions refuses it, or refuses it tools.
     `forced_tools`: takes a tool choice that demands a call (Anthropic's newest answer that with 400).
     """
@@ -32,10 +33,12 @@ class Traits:
     signatures: bool = False
     prefill: bool = False
     forced_tools: bool = True
+    output_limit: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
     responses: bool = False
 
 
 _DEFAULT = Traits()
+_COMPATIBLE = Traits(output_limit="max_tokens")
 
 _OPENAI_REASONING = Traits(temperature=False, system_role="developer", thinking=True)
 _OPENAI_EFFORT_NONE = replace(_OPENAI_REASONING, effort_with_tools="none")
@@ -58,6 +61,7 @@ _TABLE: tuple[tuple[str, str, Traits], ...] = (
     ("google", r"gemini-3\.([6-9]|\d\d).*|gemini-[4-9].*", Traits(temperature=False, thinking=True, signatures=True)),
     ("google", r"gemini-3.*", Traits(thinking=True, signatures=True)),
 )
+_OWN = frozenset({"openai", "groq", "anthropic", "google"})
 _COMPILED = tuple((provider, re.compile(pattern), traits) for provider, pattern, traits in _TABLE)
 
 
@@ -67,4 +71,4 @@ def traits(provider: str, model: str) -> Traits:
     for name, pattern, known in _COMPILED:
         if name == provider and pattern.fullmatch(model):
             return known
-    return _DEFAULT
+    return _DEFAULT if provider in _OWN else _COMPATIBLE

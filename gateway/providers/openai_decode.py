@@ -183,6 +183,9 @@ class _Answer:
                 events.append(ev.TextDelta(content))
             return
         for part in as_list(content):
+            # Mistral's models think in parts of the content.
+            thoughts = (as_str(as_dict(thought).get("text")) for thought in as_list(as_dict(part).get("thinking")))
+            events.extend(ev.ReasoningDelta(thought) for thought in thoughts if thought)
             text = as_str(as_dict(part).get("text"))
             if text:
                 events.append(ev.TextDelta(text))

@@ -35,7 +35,7 @@ def encode(path: str, prompt: Prompt, route: Route, stream: bool) -> UpstreamReq
         body["stream"] = True
         if "stream_options" not in route.dropped:
             body["stream_options"] = _stream_options(route)
-    limit = _limit_name(route.dropped)
+    limit = _limit_name(known, route.dropped)
     if limit:
         body[limit] = prompt.max_tokens
     if prompt.temperature is not None and known.temperature and "temperature" not in route.dropped:
@@ -66,11 +66,11 @@ def _stream_options(route: Route) -> dict[str, Any]:
     return options
 
 
-def _limit_name(dropped: frozenset[str]) -> str | None:
-    """Reasoning models refuse `max_tokens`, older servers know nothing else; some models refuse any limit this high."""
-    if not dropped:
-        return "max_completion_tokens"
-    names = ("max_completion_tokens", "max_tokens") if "max_output_tokens" not in dropped else ()
+def _limit_name(known: Traits, dropped: frozenset[str]) -> str | None:
+    """Reasoning models refuse `max_tokens`, other servers know nothing else; some models refuse any limit this high."""
+    if "max_output_tokens" in dropped:
+        return None
+    names = (known.output_limit, "max_completion_tokens", "max_tokens")
     return next((name for name in names if name not in dropped), None)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.core.errors import UpstreamError
 from gateway.core.jsontext import dumps_text, loads
-from gateway.providers.common import as_dict, as_int, as_str, by_status, clip, named_parameter
+from gateway.providers.common import as_dict, as_int, as_list, as_str, by_status, clip, named_parameter
 
 DROPPABLE = (
     "max_completion_tokens",
@@ -71,8 +71,13 @@ def stream_error(error: dict[str, Any] | str, raw: bytes) -> UpstreamError:
 
 
 def find_error(value: dict[str, Any]) -> dict[str, Any] | str | None:
-    """Return the error object of a chunk or reply, if it holds one; Groq also puts a bare string into `x_groq`."""
-    for error in (value.get("error"), as_dict(value.get("x_groq")).get("error")):
+    """Return the error object of a chunk or reply, if it holds one.
+
+    Groq also puts a bare string into `x_groq`, OpenRouter an object into the choice.
+    """
+    choices = as_list(value.get("choices"))
+    of_choice = as_dict(choices[0]).get("error") if choices else None
+    for error in (value.get("error"), as_dict(value.get("x_groq")).get("error"), of_choice):
         if error and isinstance(error, dict | str):
             return error
     return None
