@@ -220,9 +220,6 @@ def _router(settings: Settings, simulated_at: str | None) -> Router:
     )
 
 
-    if simulated_at is not None:
-
-
 def _target(provider: ProviderSettings, simulated_at: str | None) -> Target:
     url, keys = provider.base_url, provider.keys
     if simulated_at is not None:

@@ -204,13 +204,7 @@ def _passwords(address: str) -> list[str]:
 
 
 _UPPER_CASED = {"log_level"}
-def for_libraries(env_file: Path = Path(".env")) -> dict[str, str]:
-    """What the file holds for libraries that read the environment by themselves, and the environment does not: `OTEL_*`."""
-    found = dotenv_values(env_file) if env_file.is_file() else {}
-    return {name: value for name, value in found.items() if name.startswith("OTEL_") and value and name not in os.environ}
-
-
-_LOWER_CASED = {"log_format", "allow_anonymous"}
+_LOWER_CASED = {"log_format", "allow_anonymous", "openai_api"}
 _FLAGS = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
 
 
@@ -227,6 +221,12 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(
         raise SettingsError(one_line(error)) from None
     _check_together(settings)
     return settings
+
+
+def for_libraries(env_file: Path = Path(".env")) -> dict[str, str]:
+    """What the file holds for libraries that read the environment by themselves, and the environment does not: `OTEL_*`."""
+    found = dotenv_values(env_file) if env_file.is_file() else {}
+    return {name: value for name, value in found.items() if name.startswith("OTEL_") and value and name not in os.environ}
 
 
 def _spelled(name: str, value: str) -> str:
