@@ -31,30 +31,40 @@ class Stretch:
 class Run:
     """Consecutive text of one kind; `length` is in characters, `started_ms` when it began (Unix milliseconds)."""
 
-    __slots__ = ("_written", "kind", "length", "started_ms")
+    __slots__ = ("_growing", "_whole", "kind", "length", "started_ms")
 
     def __init__(self, kind: RunKind, text: str, started_ms: int) -> None:
         self.kind: RunKind = kind
         self.length = len(text)
         self.started_ms = started_ms
+        self._whole = ""
         # The only text in the standard library that grows and is read from any character on without being copied whole.
-        self._written = StringIO()
-        self._written.write(text)
+        self._growing: StringIO | None = StringIO()
+        self._growing.write(text)
 
     def append(self, text: str) -> None:
         """Write text behind what is there."""
-        self._written.write(text)
+        assert self._growing is not None, "the run is closed"
+        self._growing.write(text)
         self.length += len(text)
+
+    def close(self) -> None:
+        """Nothing follows: keep the text as it is given out (what grows takes four bytes a character, and is a second copy)."""
+        if self._growing is not None:
+            self._whole, self._growing = self._growing.getvalue(), None
 
     def text(self) -> str:
         """The whole run."""
-        return self._written.getvalue()
+        return self._whole if self._growing is None else self._growing.getvalue()
 
     def slice(self, offset: int, limit: int) -> str:
         """At most `limit` characters from `offset` on."""
-        self._written.seek(offset)
-        piece = self._written.read(limit)
-        self._written.seek(self.length)
+        growing = self._growing
+        if growing is None:
+            return self._whole[offset : offset + limit]
+        growing.seek(offset)
+        piece = growing.read(limit)
+        growing.seek(self.length)
         return piece
 
 
@@ -89,6 +99,13 @@ class Tape:
         self.segments.append(item)
         self._open = None
         self.end += 1
+
+    def close(self) -> None:
+        """Nothing follows."""
+        self._open = None
+        for segment in self.segments:
+            if isinstance(segment, Run):
+                segment.close()
 
     def run_from(self, position: int) -> Run | None:
         """The last run, where all that stands behind `position` is of it."""
@@ -179,4 +196,5 @@ def _restore(marks: list[str], text: str, thoughts: str, calls: Sequence[ToolCal
             tape.mark(Rerouted("retrying", "", ""))
         else:
             tape.mark(next(items[mark]))
+    tape.close()
     return tape

@@ -143,6 +143,7 @@ class Following:
         self._known.pop(turn.begun.turn_id, None)
         self._followed.pop(turn.begun.turn_id, None)
         if turn.outcome is None:
+            turn.fold.tape.close()
             turn.end(outcome)
 
     def _pulse(self) -> None:

@@ -248,6 +248,7 @@ class Engine:
 
     def _ended(self, run: _Run, status: TurnStatus) -> TurnEnded:
         turn, trail = run.turn, run.trail
+        turn.fold.tape.close()
         reply = turn.fold.reply()
         return TurnEnded(
             status=status,

@@ -51,6 +51,15 @@ def test_a_slow_reader_gets_everything_once_while_the_tape_grows(events: list[Ev
     assert got + read(fold.tape, position) == expected_units(events)
 
 
+@given(SEQUENCES, POSITIONS, st.integers(1, 9))
+def test_a_closed_tape_reads_as_before(events: list[Event], position: int, limit: int) -> None:
+    tape = folded(events).tape
+    before = list(tape.since(position, limit)), tape.layout(), [run.text() for run in tape.runs("text")]
+    tape.close()
+    tape.close()
+    assert (list(tape.since(position, limit)), tape.layout(), [run.text() for run in tape.runs("text")]) == before
+
+
 def test_a_run_that_is_cut_is_the_last_piece() -> None:
     tape = Tape()
     tape.write("thought", "فكر", 0)
