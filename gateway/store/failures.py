@@ -15,6 +15,7 @@ _MISSING_SCHEMA = ("42P01", "42703", "42883", "42P10")
 _LOST_RACE = ("40001", "40P01")
 _OUTAGES = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
 _CANCELED = "57014"
+_NO_CONNECTIONS = ("53300", "57P03")
 _LOST_CONNECTION = ("57P01", "57P02", "57P05", "08000", "08003", "08006")
 
 
@@ -54,6 +55,11 @@ def is_doubtful(error: BaseException) -> bool:
     if isinstance(cause, TimeoutError) or (cause is not None and sqlstate(cause) == _CANCELED):
         return True
     return isinstance(cause, asyncpg.PostgresError) and sqlstate(cause)[:2] not in _OUTAGES and not is_missing_schema(cause)
+
+
+def turns_away(error: BaseException) -> bool:
+    """Whether the server takes no connections at all now: it is not there, is just starting or ending, or is full."""
+    return isinstance(error, (ConnectionRefusedError, FileNotFoundError)) or sqlstate(error) in _NO_CONNECTIONS
 
 
 def translated(error: Exception) -> Exception:

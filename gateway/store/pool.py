@@ -10,7 +10,7 @@ import asyncpg
 
 from gateway.store.base import StoreUnavailable
 from gateway.store.dsn import Dsn
-from gateway.store.failures import DATABASE_ERRORS, is_refusal, is_transient, is_unknown_statement, translated
+from gateway.store.failures import DATABASE_ERRORS, is_refusal, is_transient, is_unknown_statement, translated, turns_away
 from gateway.store.pulse import Pulse
 from gateway.store.queries import QUERIES
 
@@ -18,6 +18,7 @@ T = TypeVar("T")
 Connection = Any  # asyncpg.Connection, which has no types
 
 _CLOSE_S = 0.5
+_RESPITE_S = 0.1
 
 
 async def connect(dsn: Dsn, timeout_s: float, *, statement_cache: bool) -> Connection:
@@ -58,6 +59,7 @@ class Pool:
         self._slots = asyncio.Semaphore(size)
         self._idle: list[_Link] = []
         self._closed = False
+        self._respite_until = 0.0
         self.pulse = Pulse(self._ask, timeout_s)
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -127,7 +129,20 @@ class Pool:
             if not link.connection.is_closed():
                 return link
         cached = self._statement_cache
-        return _Link(await connect(self._dsn, self._timeout_s, statement_cache=cached), cached)
+        return _Link(await self._connected(cached), cached)
+
+    async def _connected(self, cached: bool) -> Connection:
+        """A server that turned somebody away is left in peace for a moment: chats come by the hundred, and each attempt costs
+        it a process."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._respite_until:
+            raise StoreUnavailable("the database takes no connections")
+        try:
+            return await connect(self._dsn, self._timeout_s, statement_cache=cached)
+        except DATABASE_ERRORS as error:
+            if turns_away(error):
+                self._respite_until = loop.time() + _RESPITE_S
+            raise
 
     def _give_back(self, link: _Link, *, usable: bool) -> None:
         connection = link.connection

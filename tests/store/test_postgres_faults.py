@@ -10,8 +10,10 @@ import asyncpg
 import psutil
 import pytest
 
+from gateway.store import pool as pool_module
 from gateway.store.base import ConversationFilter, StoreUnavailable, Viewer
 from gateway.store.dsn import parse_dsn
+from gateway.store.pool import Pool
 from gateway.store.postgres import PostgresStore
 from tests.store.samples import turn
 
@@ -158,6 +160,28 @@ async def test_too_many_connections_is_unavailable(postgres_url: str, database_u
     async with opened(database_url.replace("postgres@", "crowded@")) as store:
         with pytest.raises(StoreUnavailable):
             await store.ping()
+
+
+async def test_a_server_that_turns_people_away_is_left_in_peace_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_RESPITE_S", 600)
+    tried = 0
+
+    async def turn_away(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tried
+        tried += 1
+        await reader.readexactly(int.from_bytes(await reader.readexactly(4)) - 4)
+        fields = b"SFATAL\0VFATAL\0C53300\0Mtoo many clients\0\0"
+        writer.write(b"E" + (len(fields) + 4).to_bytes(4) + fields)
+        writer.close()
+
+    async with await asyncio.start_server(turn_away, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        full = Pool(parse_dsn(f"postgresql://u@127.0.0.1:{port}/x?sslmode=disable"), 2, PATIENCE_S)
+        calls = [full.run(lambda connection: connection.fetchval("SELECT 1")) for _ in range(50)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        await full.close()
+    assert {type(result) for result in results} == {StoreUnavailable}
+    assert 1 <= tried <= 2, "those who were on their way together"
 
 
 async def test_a_lock_that_somebody_holds_is_waited_for_in_vain_but_not_long(database_url: str) -> None:
