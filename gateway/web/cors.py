@@ -7,12 +7,26 @@ from aiohttp import web
 from gateway.access.origins import ANY, Origins
 from gateway.web.edge import Handler
 
+# What OpenAI's client sends from a page (`buildHeaders` of openai 7.57 for JavaScript).
+_STAINLESS: Final = (
+    "Arch",
+    "Helper-Method",
+    "Lang",
+    "OS",
+    "Package-Version",
+    "Retry-Count",
+    "Runtime",
+    "Runtime-Version",
+    "Timeout",
+)
+_OPENAI_HEADERS: Final = ("OpenAI-Organization", "OpenAI-Project", *(f"X-Stainless-{name}" for name in _STAINLESS))
 _PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id, traceparent",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id, traceparent, "
+    + ", ".join(_OPENAI_HEADERS),
     "Access-Control-Max-Age": "600",
 }
-_EXPOSED: Final = "X-Turn-Id, X-Request-Id, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset"
+_EXPOSED: Final = "X-Turn-Id, X-Request-Id, X-Should-Retry, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset"
 
 
 def add_cors(app: web.Application, origins: Origins) -> None:

@@ -134,6 +134,8 @@ def _challenge(request: web.Request) -> str:
 
 def _http_failure(request: web.Request, error: web.HTTPException) -> web.Response:
     code, detail = _HTTP_CODES.get(error.status, ("invalid_request", "The request is not valid."))
+    if code == "not_found" and request.path.startswith(OPENAI_PATHS):
+        detail = "There is nothing at this address; of OpenAI's there are /v1/chat/completions and /v1/models."
     response = _failure(request, GatewayError(code, detail))
     if allow := error.headers.get("Allow"):
         response.headers["Allow"] = allow

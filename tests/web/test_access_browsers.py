@@ -14,8 +14,10 @@ from tests.web.test_access_matrix import routes
 APP = "https://app.example.com"
 EVIL = "https://evil.example"
 GOOD = {"message": "سلام"}
-EXPOSED = {"x-turn-id", "x-request-id", "retry-after", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"}
+EXPOSED = {"x-turn-id", "x-request-id", "x-should-retry", "retry-after"}
+EXPOSED |= {"ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"}
 SENT = ["authorization", "content-type", "idempotency-key", "last-event-id", "x-request-id", "traceparent"]
+SENT += ["x-stainless-retry-count", "x-stainless-lang", "openai-organization"]
 
 
 def preflight(origin: str = APP, method: str = "POST") -> Headers:
