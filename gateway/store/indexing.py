@@ -1,4 +1,5 @@
-"""Takes messages into what is searched, behind the writer: what was just written, and a log that was there before."""
+"""Takes messages into what is searched, behind the writer: what was just written, and a log that was there before. Then counts
+days that are over."""
 
 import asyncio
 import logging
@@ -6,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from gateway.store.base import StoreRefused, StoreUnavailable
+from gateway.store.days import count_one
 from gateway.store.pool import Connection, transaction
 from gateway.store.queries import QUERIES
 
@@ -62,7 +64,7 @@ class SearchIndex:
         try:
             return await self._run(_portion)
         except StoreUnavailable:
-            log.debug("taking messages into the search waits for the database")
+            log.debug("the search's index waits for the database")
         except StoreRefused:
             log.exception("messages cannot be taken into the search")
         return False
@@ -70,4 +72,5 @@ class SearchIndex:
 
 async def _portion(connection: Connection) -> bool:
     async with transaction(connection):
-        return await take_in(connection, _PORTION, wait=False)
+        more = await take_in(connection, _PORTION, wait=False)
+    return more or await count_one(connection)

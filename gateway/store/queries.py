@@ -22,4 +22,4 @@ def _read(*names: str) -> str:
     return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
 
 
-QUERIES: Final = parse(_read("queries.sql", "put.sql", "statistics.sql", "reports.sql", "search.sql", "threads.sql"))
+QUERIES: Final = parse(_read("queries.sql", "put.sql", "statistics.sql", "reports.sql", "search.sql", "days.sql", "threads.sql"))

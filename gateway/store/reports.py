@@ -1,10 +1,14 @@
 """The log as its operator looks at it: over time, by caller, by what went wrong."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from gateway.core.jsontext import loads
+from gateway.store import days
 from gateway.store.listing import iso
 from gateway.store.pool import Connection
 from gateway.store.queries import QUERIES
@@ -12,11 +16,16 @@ from gateway.store.rows import Row
 
 MOST_CALLERS = 200
 _JSON = ("error", "attempts")
+_SUMS = ("turns", "input_tokens", "output_tokens", "cost_usd")
+_BAD = ("stopped", "interrupted", "failed")
 
 
 async def timeline(connection: Connection, since: datetime, step_s: int) -> list[dict[str, Any]]:
     """See `Reports.timeline`."""
-    rows = await connection.fetch(QUERIES["timeline"], _without_zone(since), step_s)
+    moment = _without_zone(since)
+    if step_s == days.DAY_S and days.is_midnight(moment) and days.spans_days(moment):
+        return list(_by_day(await days.kinds(connection, moment), moment))
+    rows = await connection.fetch(QUERIES["timeline"], moment, step_s)
     return [_step(row) for row in rows]
 
 
@@ -44,6 +53,27 @@ async def outlines(connection: Connection, conversation_ids: Sequence[str]) -> d
     """See `Reports.outlines`."""
     rows = await connection.fetch(QUERIES["outlines"], list(conversation_ids))
     return {row["id"]: dict(row) for row in rows}
+
+
+def _by_day(rows: Sequence[Row], since: datetime) -> Iterator[dict[str, Any]]:
+    """Rows of `days.kinds` as steps of a day; `since` is a midnight."""
+    for day, of_day in groupby(rows, itemgetter("day")):
+        by_provider = defaultdict[str | None, list[Row]](list)
+        for row in of_day:
+            by_provider[row["provider"]].append(row)
+            by_provider[None].append(row)
+        for provider, some in sorted(by_provider.items(), key=lambda item: (item[0] is None, item[0])):
+            sums = {name: sum(row[name] for row in some) for name in _SUMS}
+            bad = {status: sum(row["turns"] for row in some if row["status"] == status) for status in _BAD}
+            p50, p95 = days.quantiles(some, "first_ms", (0.5, 0.95))
+            yield {
+                "step": (day - since.date()).days,
+                "provider": provider,
+                **sums,
+                **bad,
+                "first_p50_ms": p50,
+                "first_p95_ms": p95,
+            }
 
 
 def _step(row: Row) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 -- Finding conversations: taking messages in, and looking for them.
 
 -- name: search.lock
--- One process at a time takes messages in.
+-- One process at a time takes messages in, or counts a day.
 SELECT pg_advisory_xact_lock(726504);
 
 -- name: search.take_in
@@ -35,6 +35,13 @@ taken AS (
     FROM messages m
     WHERE m.id = ANY (ARRAY(SELECT id FROM missing UNION ALL SELECT id FROM older))
     ON CONFLICT DO NOTHING
+),
+-- Turns of days that had been counted already.
+late AS (
+    DELETE FROM counted_days WHERE day IN (
+        SELECT m.timestamp::date FROM messages m
+        WHERE m.id = ANY (ARRAY(SELECT id FROM missing UNION ALL SELECT id FROM older)) AND m.role = 'assistant'
+    )
 ),
 counted AS MATERIALIZED (
     SELECT

@@ -6,17 +6,25 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
+from gateway.store import days
 from gateway.store.pool import Connection
 from gateway.store.queries import QUERIES
 
 _TOKENS = ("input", "output", "cached", "cache_write", "reasoning")
 _QUANTILES = ("p50", "p95", "p99")
+_SHARES = (0.5, 0.95, 0.99)
 
 
 async def statistics(connection: Connection, since: datetime) -> dict[str, Any]:
     """See `Store.statistics`."""
-    rows = await connection.fetch(QUERIES["statistics"], since.astimezone(UTC).replace(tzinfo=None))
-    counted = [row for row in rows if row["turns"]]
+    moment = since.astimezone(UTC).replace(tzinfo=None)
+    if days.spans_days(moment):
+        counted = await days.kinds(connection, moment)
+        first_ms, total_ms = (days.quantiles(counted, name, _SHARES) for name in ("first_ms", "total_ms"))
+    else:
+        rows = await connection.fetch(QUERIES["statistics"], moment)
+        counted = [row for row in rows if row["turns"]]
+        first_ms, total_ms = rows[0]["first_ms"], rows[0]["total_ms"]
     by_status: Counter[str] = Counter()
     by_provider: defaultdict[str, Counter[str]] = defaultdict(Counter)
     errors: Counter[str] = Counter()
@@ -38,8 +46,8 @@ async def statistics(connection: Connection, since: datetime) -> dict[str, Any]:
         },
         "tokens": _tokens(counted),
         "cost_usd": _cost(counted),
-        "time_to_first_token_ms": _quantiles(rows[0]["first_ms"]),
-        "total_ms": _quantiles(rows[0]["total_ms"]),
+        "time_to_first_token_ms": _quantiles(first_ms),
+        "total_ms": _quantiles(total_ms),
         "errors": dict(errors),
     }
 
