@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.access.redis_server import RedisServer
-from tests.faults.phone import Phone, Screen
+from tests.faults.phone import WAYS, Phone, Screen
 from tests.faults.questions import question
 from tests.processes import Launch
 from tests.running import Gateway
@@ -62,6 +62,10 @@ async def check_turns(gateways: Sequence[Gateway], turns: int) -> list[Phone]:
     assert gateways[0].simulator.log.total == turns, "a turn was paid for twice"
     [count] = await gateways[0].rows("SELECT count(*) AS turns FROM messages WHERE role = 'assistant'")
     assert count["turns"] == turns
+    ways = {way: sum(phone.ways.count(way) for phone in phones) for way in WAYS}
+    print(
+        f"\n{turns} turns, {sum(ways.values())} connections {ways}, {sum(len(phone.screen.units) for phone in phones)} characters"
+    )
     return phones
 
 
@@ -76,7 +80,7 @@ async def test_one_process(gateway: Gateway, turns: int | None) -> None:
     turns = turns or TURNS
     phones = await check_turns([gateway], turns)
     assert sum(phone.tried for phone in phones) > 5 * turns, "the connections hardly broke"
-    for way in ("get", "post", "key"):
+    for way in WAYS:
         assert sum(phone.ways.count(way) for phone in phones) > turns // 2
 
 
