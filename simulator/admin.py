@@ -16,8 +16,8 @@ GEMINI_MODELS = ("gemini-3.8-flash", "gemini-3.5-flash-lite")
 GROQ_MODELS = ("openai/gpt-oss-120b", "openai/gpt-oss-20b")
 _ABOUT = (
     "A stand-in for four providers. POST /v1/chat/completions and /v1/responses (OpenAI), /openai/v1/chat/completions (Groq), "
-    "/v1/messages (Anthropic), /v1beta/models/{model}:generateContent (Gemini). GET /_calls, /_counts, /_script; PUT or POST "
-    "/_script; POST /_release, /_reset.\n"
+    "/v1/messages (Anthropic), /v1beta/models/{model}:generateContent (Gemini), /compatible/v1/chat/completions (any other). "
+    "GET /_calls, /_counts, /_script; PUT or POST /_script; POST /_release, /_reset.\n"
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast, get_args
 
 FaultKind = Literal["reset", "close", "stall", "garbage", "drip", "error", "bare-error"]
 Moment = Literal["before-head", "after-head", "first-token", "mid", "before-end", "before-done", "at-end"]
-PROVIDERS = ("openai", "anthropic", "groq", "google")
+PROVIDERS = ("openai", "anthropic", "groq", "google", "compatible")
 MAX_TOKENS = 100_000
 MAX_SECONDS = 3600
 

@@ -14,7 +14,7 @@ from simulator import recorded
 from simulator.admin import add_admin_routes
 from simulator.answer import Ask, answer
 from simulator.calls import Call, CallLog, Outcome
-from simulator.formats import anthropic, gemini, groq, openai, responses
+from simulator.formats import anthropic, compatible, gemini, groq, openai, responses
 from simulator.formats.base import Format, Incoming, Problem, RefusedError, Reply, read
 from simulator.script import Script
 from simulator.scripts import Scripts
@@ -113,6 +113,7 @@ class Simulator:
         app.router.add_post("/v1/responses", responses_api)
         app.router.add_post("/responses", responses_api)
         app.router.add_post("/openai/v1/chat/completions", on_groq)
+        app.router.add_post("/compatible/v1/chat/completions", self._handler(compatible.FORMAT))
         app.router.add_post("/v1/messages", self._handler(anthropic.FORMAT))
         action = "{action:generateContent|streamGenerateContent}"
         app.router.add_post(f"/{{version:v1|v1beta|v1alpha}}/models/{{model}}:{action}", self._handler(gemini.FORMAT))

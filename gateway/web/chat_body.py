@@ -190,7 +190,7 @@ class ChatBody(_Body):
     system_prompt: StrictStr | None = None
     """Goes before `system` entries of `messages`."""
     provider: Annotated[StrictStr, Field(max_length=100)] | None = None
-    """`openai`, `anthropic`, `groq` or `google` (also `gemini`); absent: the server's default."""
+    """`openai`, `anthropic`, `groq`, `google` (also `gemini`) or one that the operator named; absent: the server's default."""
     model: Annotated[StrictStr, Field(max_length=200)] | None = None
     """One of the models that the server offers for the provider; absent: its default."""
     temperature: Annotated[float, Field(strict=True, ge=0, le=2)] | None = None

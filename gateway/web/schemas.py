@@ -14,7 +14,8 @@ from gateway.core.events import FinishReason
 from gateway.core.turn import TurnStatus
 from gateway.web import examples
 
-ProviderName = Literal["openai", "anthropic", "groq", "google"]
+ProviderName = Annotated[str, Field(examples=["openai", "anthropic", "groq", "google"])]
+"""One of the gateway's own four, or one that the operator named in PROVIDERS."""
 Count = Annotated[int, Field(ge=0)]
 
 

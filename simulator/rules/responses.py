@@ -29,6 +29,7 @@ _PARTS = {
     "assistant": names("output_text refusal input_text"),
 }
 _INCLUDES = names("reasoning.encrypted_content message.output_text.logprobs web_search_call.action.sources")
+_KINDS: dict[str, type] = {"reasoning": dict, "include": list, "instructions": str, "store": bool, "max_output_tokens": int}
 _MIN_TOKENS = 16
 _MAX_CALL_ID = 64
 
@@ -56,8 +57,11 @@ def check(body: dict[str, Any]) -> None:
 
 
 def _check_parameters(body: dict[str, Any]) -> None:
+    for name, kind in _KINDS.items():
+        if body.get(name) is not None and not isinstance(body[name], kind):
+            _refuse(f"Invalid type for '{name}'.", name, "invalid_type")
     limit = body.get("max_output_tokens")
-    if limit is not None and (not isinstance(limit, int) or limit < _MIN_TOKENS):
+    if limit is not None and limit < _MIN_TOKENS:
         text = f"Invalid 'max_output_tokens': integer below minimum value. Expected a value >= {_MIN_TOKENS}, but got {limit}."
         _refuse(text, "max_output_tokens", "integer_below_min_value")
     if body.get("stream_options") is not None and not body.get("stream"):
