@@ -87,7 +87,8 @@ class ChatReply(AnswerModel):
     model_config = ConfigDict(json_schema_extra={"examples": [examples.REPLY]})
 
     message_id: str | None
-    """The id of the reply's row in the log; null only while the database is away and the turn waits in the spool."""
+    """The id of the reply's row in the log; null while the database is away and the turn waits in the spool, and when the
+    conversation was deleted meanwhile."""
     content: str
     tool_calls: list[ToolCall]
     thoughts: list[Thought]
