@@ -57,3 +57,10 @@ async def test_one_user(start_gateway: Start) -> None:
     await world.ask(bearer(API_KEY))
     # A refused question is not one of the day's.
     assert (await world.send("GET", "/auth/me", spender)).json()["daily_requests"] == 1
+
+
+async def test_the_dashboard_shows_it(start_gateway: Start) -> None:
+    gateway = await start_gateway(DAILY_BUDGET_USD="5")
+    page = (await gateway.client.get("/dashboard")).text
+    assert 'id="spent-today"' in page
+    assert "/ $5" in page

@@ -67,6 +67,8 @@ async def overview(request: web.Request) -> web.Response:
     try:
         counted, rows = await asyncio.gather(services.store.statistics(since), services.reports.timeline(since, window.step_s))
         charts = draw(window, since, rows, counted, language)
+        if services.budgets is not None:
+            await services.budgets.refreshed()
     except StoreUnavailable:
         # What this process knows by itself is worth showing all the more.
         pass
@@ -137,6 +139,7 @@ def _state(services: Services) -> dict[str, Any]:
         "refused": services.health.refused,
         "database_up": services.health.database_up,
         "draining": services.engine.draining,
+        "budgets": services.budgets,
         "providers": [
             {
                 "name": name,
