@@ -27,7 +27,6 @@ IO_PACKAGES = {"aiohttp", "asyncio", "asyncpg", "redis", "socket", "sqlite3", "s
 
 ENVIRONMENT_READERS = {
     "gateway/settings.py": "the one reader of the settings",
-    "gateway/engine/upstream.py": "http_proxy and its kin, which the HTTP client reads by itself when told to",
     "gateway/observe/metrics.py": "PROMETHEUS_MULTIPROC_DIR, which its library reads by itself",
     "gateway/observe/otel.py": "OTEL_*, which OpenTelemetry reads by itself",
     "gateway/supervisor.py": "hands the environment on to its workers",

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from gateway.providers.base import Provider, UpstreamRequest
 log = logging.getLogger(__name__)
 
 Heard = Callable[[Mapping[str, str]], None]
+Take = Callable[[list[Event]], bool]
 
 
 class Caller(Protocol):
@@ -31,8 +31,8 @@ class Caller(Protocol):
         """A whole reply's events, the last terminal. Raises `UpstreamError`."""
         ...
 
-    def stream(self, provider: Provider, request: UpstreamRequest, heard: Heard) -> AsyncGenerator[list[Event], None]:
-        """Batches of events, none empty, the last event terminal. Raises `UpstreamError`."""
+    async def stream(self, provider: Provider, request: UpstreamRequest, take: Take, heard: Heard) -> None:
+        """Gives `take` batches, none empty, the last event terminal, until it has had enough. Raises `UpstreamError`."""
         ...
 
 
@@ -44,67 +44,51 @@ class Attempts:
         self._upstream = upstream
         self._policy = policy or Policy()
 
-    async def events(self, choice: Choice, prompt: Prompt, trail: Trail, *, stream: bool) -> AsyncGenerator[list[Event], None]:
-        """Batches of events, the last event terminal; never raises a `GatewayError`.
+    async def run(self, choice: Choice, prompt: Prompt, trail: Trail, take: Take, *, stream: bool) -> None:
+        """Give `take` batches of events, the last event terminal, or none more once it returns that it has had enough.
 
-        The consumer adds each batch to `trail.fold` before it asks for the next: what has been put out is read from there.
+        It adds each batch to `trail.fold`: what has been put out is read from there. Never raises a `GatewayError`.
         """
         course = Course(self._router, self._policy, choice, trail, asyncio.get_running_loop().time)
         step = course.first()
         while not isinstance(step, GiveUp):
             if isinstance(step, Pause):
-                if step.mark is not None:
-                    yield [step.mark]
+                if step.mark is not None and take([step.mark]):
+                    return
                 await asyncio.sleep(step.seconds)
                 step = course.resume()
                 continue
             # A mark stands on the tape too, but is no output.
             start = trail.fold.tape.end + (step.mark is not None)
             try:
-                async with aclosing(self._made(step, course, prompt, trail, stream)) as batches:
-                    async for batch in batches:
-                        yield batch
-                return
+                await self._make(step, course, prompt, trail, take, stream=stream)
             except GatewayError as error:
                 step = course.failed(step, error, spoken=trail.fold.tape.end > start)
+            else:
+                return
         if trail.parts and trail.own == NOTHING:
-            yield [trail.usage_before()]
-        yield [*trail.unsaid, Failed(step.error)]
+            take([trail.usage_before()])
+        take([*trail.unsaid, Failed(step.error)])
 
-    async def _made(
-        self, call: Call, course: Course, prompt: Prompt, trail: Trail, stream: bool
-    ) -> AsyncGenerator[list[Event], None]:
-        """One call's batches, behind its mark; raises a `GatewayError` in place of `Failed`."""
+    async def _make(self, call: Call, course: Course, prompt: Prompt, trail: Trail, take: Take, *, stream: bool) -> None:
+        """Make one call, behind its mark; raises a `GatewayError` in place of `Failed`."""
         lease, wire = call.lease, call.stop.wire
         begun = course.broken_off
-        seam = None if begun is None else Seam(begun, trail)
         try:
-            if call.mark is not None:
-                yield [call.mark]
+            if call.mark is not None and take([call.mark]):
+                return
             asked = prompt if begun is None else continued(prompt, begun, prefill=wire.prefill(call.stop.model))
             request = wire.encode(asked, call.route, stream)
             heard = partial(_note_limits, lease, wire)
-            if not stream:
-                batch = _good(await self._upstream.whole(wire, request, heard), trail)
-                lease.succeeded()
-                yield batch
+            if stream:
+                passage = _Passage(take, lease, trail, None if begun is None else Seam(begun, trail))
+                await self._upstream.stream(wire, request, passage.take, heard)
+                if passage.failure is not None:
+                    raise passage.failure
                 return
-            start = trail.fold.tape.end
-            async with aclosing(self._upstream.stream(wire, request, heard)) as batches:
-                async for batch in batches:
-                    last = batch[-1]
-                    if isinstance(last, Finished):
-                        lease.succeeded()
-                    elif isinstance(last, Failed):
-                        batch = batch[:-1]
-                    if seam is not None:
-                        batch = seam.join(batch)
-                    if batch:
-                        yield batch
-                    if isinstance(last, Failed):
-                        raise last.error
-                    if lease.probing and trail.fold.tape.end > start:
-                        lease.spoke()
+            batch = _good(await self._upstream.whole(wire, request, heard), trail)
+            lease.succeeded()
+            take(batch)
         except UpstreamError as error:
             error.upstream_text = _without_key(error.upstream_text, lease.secret)
             log.info("a call failed", extra={"key": lease.name, "kind": error.kind, "upstream_status": error.upstream_status})
@@ -115,6 +99,34 @@ class Attempts:
             raise
         finally:
             lease.release()
+
+
+class _Passage:
+    """Hands on what a streamed call brings, and tells the lease what it means; a `failure` is kept back."""
+
+    __slots__ = ("_lease", "_seam", "_start", "_take", "_trail", "failure")
+
+    def __init__(self, take: Take, lease: Lease, trail: Trail, seam: Seam | None) -> None:
+        self._take = take
+        self._lease = lease
+        self._trail = trail
+        self._seam = seam
+        self._start = trail.fold.tape.end
+        self.failure: GatewayError | None = None
+
+    def take(self, batch: list[Event]) -> bool:
+        last = batch[-1]
+        if isinstance(last, Finished):
+            self._lease.succeeded()
+        elif isinstance(last, Failed):
+            self.failure = last.error
+            batch = batch[:-1]
+        if self._seam is not None:
+            batch = self._seam.join(batch)
+        enough = self._take(batch) if batch else False
+        if self._lease.probing and self._trail.fold.tape.end > self._start:
+            self._lease.spoke()
+        return enough
 
 
 def _without_key(text: str, key: str) -> str:

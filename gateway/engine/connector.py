@@ -1,17 +1,50 @@
-"""A connection pool that never hands out a connection which the server has closed."""
+"""Pooled connections to providers: aiohttp's, whose bytes an exchange may take over while it lasts."""
 
+import functools
 import select
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
+from urllib.request import getproxies, proxy_bypass
 from weakref import WeakSet
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from yarl import URL
 
 if TYPE_CHECKING:
     from aiohttp.client import ClientTimeout
-    from aiohttp.client_proto import ResponseHandler
-    from aiohttp.client_reqrep import ClientRequest
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
+
+
+class Hearer(Protocol):
+    """Whoever has a connection to itself."""
+
+    def received(self, data: bytes) -> None:
+        """Bytes have come."""
+        ...
+
+    def lost(self, error: BaseException | None) -> None:
+        """The connection is gone, by its proper end (None) or broken."""
+        ...
+
+
+class Line(ResponseHandler):
+    """One connection. Without a `hearer` its bytes are aiohttp's, for TLS, proxies and requests of its own."""
+
+    hearer: Hearer | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self.hearer is None:
+            super().data_received(data)
+        else:
+            self.hearer.received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_lost(exc)
+        if self.hearer is not None:
+            self.hearer.lost(exc)
 
 
 class Connector(aiohttp.TCPConnector):
@@ -24,11 +57,12 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self._factory = cast("functools.partial[ResponseHandler]", functools.partial(Line, loop=self._loop))
         self._used: WeakSet[ResponseHandler] = WeakSet()
 
     async def connect(
         self,
-        req: "ClientRequest",
+        req: aiohttp.ClientRequest,
         traces: list["Trace"],
         timeout: "ClientTimeout",  # noqa: ASYNC109 - the signature is aiohttp's
     ) -> "Connection":
@@ -40,12 +74,19 @@ class Connector(aiohttp.TCPConnector):
                 if protocol is not None:
                     self._used.add(protocol)
                 return connection
-            if not _readable(protocol):
+            if not protocol.should_close and not _readable(protocol):
                 return connection
             connection.close()
 
 
-def _readable(protocol: "ResponseHandler") -> bool:
+def destination(url: str) -> aiohttp.ClientRequest:
+    """Where `connect` is to connect for a POST to `url`, by way of the proxy that the environment names for it, if any."""
+    target = URL(url)
+    proxy = None if target.host is None or proxy_bypass(target.host) else getproxies().get(target.scheme)
+    return aiohttp.ClientRequest("POST", target, proxy=URL(proxy) if proxy else None)
+
+
+def _readable(protocol: ResponseHandler) -> bool:
     transport = protocol.transport
     held = transport.get_extra_info("socket") if transport is not None else None
     descriptor = held.fileno() if held is not None else -1

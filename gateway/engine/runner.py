@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from gateway.core.errors import GatewayError
@@ -216,24 +216,26 @@ class Engine:
 
     async def _consume(self, run: _Run) -> None:
         new = run.new
-        events = self._attempts.events(new.choice, new.prepared.prompt, run.trail, stream=new.streamed)
-        async with aclosing(events) as batches:
-            async for batch in batches:
-                self._take(run, batch)
+        take = partial(self._take, run)
+        await self._attempts.run(new.choice, new.prepared.prompt, run.trail, take, stream=new.streamed)
         if run.turn.fold.terminal is None:
             raise GatewayError("provider_error", "The reply broke off.")
 
-    def _take(self, run: _Run, batch: list[Event]) -> None:
+    def _take(self, run: _Run, batch: list[Event]) -> bool:
+        """Add what has come to the tape; True: the turn needs no more."""
         fold = run.turn.fold
+        if run.ending is not None:
+            return True
         before = fold.tape.end
         fold.extend(batch)
+        if fold.size > self._limits.max_reply_bytes and fold.terminal is None:
+            fold.add(Failed(GatewayError("provider_error", "The reply was longer than the server allows.", retryable=False)))
         if fold.tape.end != before:
             run.turn.publish()
             tell(self.watchers, lambda watcher: watcher.grown(run.turn))
             if run.unsaved is None and fold.terminal is None:
                 self._save_soon(run)
-        if fold.size > self._limits.max_reply_bytes and fold.terminal is None:
-            raise GatewayError("provider_error", "The reply was longer than the server allows.", retryable=False)
+        return fold.terminal is not None
 
     def _save_soon(self, run: _Run) -> None:
         """At once when it was long ago; the fewer turns run, the less a kill of the process takes from them."""

@@ -1,31 +1,30 @@
 """One HTTP call to a provider: bytes in, events out, every failure an `UpstreamError`."""
 
-import asyncio
-import os
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
 from gateway.core.errors import UpstreamError
 from gateway.core.events import Event, Failed, Finished, ReasoningDelta, SourceFound, TextDelta, ToolCalled
-from gateway.engine.connector import Connector
+from gateway.engine.connector import Connector, destination
+from gateway.engine.exchange import BrokenError, Exchange
 from gateway.engine.silence import SilenceTimeout
 from gateway.providers.base import Decoder, Provider, UpstreamRequest
 from gateway.wire.sse import Frame, SseDecoder
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
 
 MAX_ERROR_BYTES: Final = 64 * 1024
 _OUTPUT: Final = (TextDelta, ReasoningDelta, ToolCalled, SourceFound)
 _TERMINAL: Final = (Finished, Failed)
 _NO_STREAM: Final = ("application/json", "text/html")
 _HEAD_FRAMES: Final = 8
-_LINGER_S: Final = 0.1
 _ERROR_BODY_S: Final = 5.0
-_WRITTEN_AT_ONCE: Final = 512 * 1024
-_PROXY_VARIABLES: Final = ("http_proxy", "https_proxy", "all_proxy")
+_MOST_ADDRESSES: Final = 1000
+_ACCEPT: Final = "Accept: */*\r\nAccept-Encoding: identity\r\nUser-Agent: m3ajem-gateway\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Timeouts:
 
 
 def open_session(timeouts: Timeouts, connections_per_host: int = 0) -> aiohttp.ClientSession:
-    """A pooled, kept-alive client session. Proxies from the environment are looked up only if there are any."""
+    """A client session over pooled, kept-alive connections."""
     # Name look-up and TLS count as connecting, and so would waiting in line for a connection where their number is bounded.
     connect = None if connections_per_host else timeouts.connect_s
     return aiohttp.ClientSession(
@@ -46,11 +45,12 @@ def open_session(timeouts: Timeouts, connections_per_host: int = 0) -> aiohttp.C
         timeout=aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=timeouts.connect_s),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept-Encoding": "identity", "User-Agent": "m3ajem-gateway"},
-        trust_env=any(os.environ.get(name) or os.environ.get(name.upper()) for name in _PROXY_VARIABLES),
+        trust_env=True,
     )
 
 
 Heard = Callable[[Mapping[str, str]], None]
+Take = Callable[[list[Event]], bool]
 
 
 def _ignored(_: Mapping[str, str]) -> None:
@@ -61,82 +61,173 @@ class Upstream:
     """Makes single calls; it neither retries nor chooses."""
 
     def __init__(self, session: aiohttp.ClientSession, timeouts: Timeouts, max_reply_bytes: int) -> None:
-        self._session = session
+        assert isinstance(session.connector, Connector), "the session is one of `open_session`"
+        self._connector = session.connector
+        self._connecting = session.timeout
         self._timeouts = timeouts
         # JSON around the text, escapes included, may be several times the text.
         self._max_bytes = max_reply_bytes * 8
+        self._addresses: dict[str, _Address] = {}
 
     async def whole(self, provider: Provider, request: UpstreamRequest, heard: Heard = _ignored) -> list[Event]:
         """Ask for a whole reply; the last event is terminal. `heard` gets the head of a good reply."""
+        answer = _Answer(provider, heard, self._max_bytes)
         try:
-            response = await self._post(provider, request)
-            async with response:
-                heard(response.headers)
-                return provider.decode_reply(await self._body(response))
-        except (aiohttp.ClientError, OSError) as error:
-            raise _as_upstream_error(error) from error
+            await self._call(request, answer)
+        except (aiohttp.ClientError, OSError, BrokenError) as error:
+            raise answer.refusal() or _as_upstream_error(error) from error
+        return answer.reply()
 
-    async def stream(
-        self, provider: Provider, request: UpstreamRequest, heard: Heard = _ignored
-    ) -> AsyncGenerator[list[Event], None]:
-        """Ask for a streamed reply and yield its events as they come, those of one read together; the last is terminal.
+    async def stream(self, provider: Provider, request: UpstreamRequest, take: Take, heard: Heard = _ignored) -> None:
+        """Ask for a streamed reply; `take` gets its events as they come, those of one read together, the last one terminal.
 
-        The consumer must not wait for anything else between two batches: silence is measured in its task. A break, or silence,
+        `take` is called from the read itself, and tells whether it has had enough: then the call is over. A break, or silence,
         behind a reply's finish reason takes nothing from it.
         """
-        frames, decoder = SseDecoder(), provider.decoder()
+        answer = _Stream(provider, heard, self._max_bytes, take)
         try:
-            async with SilenceTimeout(self._timeouts.first_token_s) as guard, await self._post(provider, request) as response:
-                heard(response.headers)
-                if response.content_type in _NO_STREAM:
-                    yield provider.decode_reply(await self._body(response))
-                    return
-                listening = _Listening(guard, self._timeouts.idle_s)
-                size = 0
-                async for chunk in response.content.iter_any():
-                    size += len(chunk)
-                    self._check(size)
-                    found = frames.feed(chunk)
-                    events = _decode(decoder, found)
-                    listening.heard(found, events)
-                    if events:
-                        size = 0  # what has become events is not held here, and its text is bounded where it is
-                        yield events
-                        if isinstance(events[-1], _TERMINAL):
-                            await _read_to_end(response)
-                            return
-                rest = _decode(decoder, frames.finish())
-                yield rest if rest and isinstance(rest[-1], _TERMINAL) else rest + decoder.end(frames.stray)
-        except (aiohttp.ClientError, OSError) as error:
-            rest = decoder.end("")
+            async with SilenceTimeout(self._timeouts.first_token_s) as guard:
+                answer.listening = _Listening(guard, self._timeouts.idle_s)
+                await self._call(request, answer)
+        except (aiohttp.ClientError, OSError, BrokenError) as error:
+            rest = answer.decoder.end("")
             if isinstance(rest[-1], Failed):
-                raise _as_upstream_error(error) from error
-            yield rest
+                raise answer.refusal() or _as_upstream_error(error) from error
+            take(rest)
 
-    async def _post(self, provider: Provider, request: UpstreamRequest) -> aiohttp.ClientResponse:
-        body = BytesIO(request.body) if len(request.body) > _WRITTEN_AT_ONCE else request.body
-        response = await self._session.post(request.url, data=body, headers=request.headers, allow_redirects=False)
-        if response.status == 200:
-            return response
-        async with response:
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            raise provider.decode_error(response.status, headers, await _error_body(response))
+    async def _call(self, request: UpstreamRequest, answer: "_Answer") -> None:
+        address = self._addresses.get(request.url) or self._address(request.url)
+        sent = address.bytes_of(request)
+        exchange = Exchange(await self._connect(address), sent, answer)
+        try:
+            await exchange.ended
+        except BaseException:
+            exchange.abort()
+            raise
+        if (refusal := answer.refusal()) is not None:
+            raise refusal
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        whole = await response.content.readany()
-        self._check(len(whole))
-        if response.content.at_eof():
-            # It came in one piece, as most do.
-            return whole
-        body = bytearray(whole)
-        async for chunk in response.content.iter_any():
-            body += chunk
-            self._check(len(body))
-        return bytes(body)
+    async def _connect(self, address: "_Address") -> "Connection":
+        try:
+            return await self._connector.connect(address.destination, [], self._connecting)
+        except TimeoutError as error:
+            raise UpstreamError("provider_timeout", "The provider could not be reached in time.", kind="connect") from error
+        except aiohttp.ClientConnectorError as error:
+            raise UpstreamError("provider_error", "The provider could not be reached.", kind="connect") from error
+
+    def _address(self, url: str) -> "_Address":
+        if len(self._addresses) >= _MOST_ADDRESSES:
+            self._addresses.clear()
+        address = self._addresses[url] = _Address(url)
+        return address
+
+
+class _Address:
+    """Where calls to one URL go, and how their requests begin."""
+
+    __slots__ = ("_start", "destination")
+
+    def __init__(self, url: str) -> None:
+        self.destination = to = destination(url)
+        straight = to.proxy is None or to.is_ssl()
+        self._start = f"POST {to.url.raw_path_qs if straight else to.url} HTTP/1.1\r\nHost: {to.headers['Host']}\r\n{_ACCEPT}"
+        if not straight and to.proxy is not None and to.proxy.user:
+            credentials = aiohttp.encode_basic_auth(to.proxy.user, to.proxy.password or "")
+            self._start += f"Proxy-Authorization: {credentials}\r\n"
+
+    def bytes_of(self, request: UpstreamRequest) -> bytes:
+        """A request as it is sent. Raises `ValueError` for a header that would be two."""
+        lines = [self._start]
+        for name, value in request.headers.items():
+            if "\r" in value or "\n" in value:
+                raise ValueError(f"the header {name} holds a line break")
+            lines.append(f"{name}: {value}\r\n")
+        lines.append(f"Content-Length: {len(request.body)}\r\n\r\n")
+        return "".join(lines).encode("latin-1") + request.body
+
+
+class _Answer:
+    """What a call brings: a refusal, or a whole reply; `gateway.engine.exchange.Receiver`."""
+
+    def __init__(self, provider: Provider, heard: Heard, max_bytes: int) -> None:
+        self._provider = provider
+        self._heard = heard
+        self._max_bytes = max_bytes
+        self._status = 0
+        self._headers: Mapping[str, str] = {}
+        self._data = bytearray()
+
+    def head(self, status: int, headers: Mapping[str, str]) -> float | None:
+        """The status of a refusal says enough: its body is not waited for long."""
+        self._status, self._headers = status, headers
+        if status != 200:
+            return _ERROR_BODY_S
+        self._heard(headers)
+        return None
+
+    def body(self, data: bytes) -> bool:
+        self._data += data
+        if self._status != 200:
+            return len(self._data) >= MAX_ERROR_BYTES
+        self._check(len(self._data))
+        return False
+
+    def end(self) -> None:
+        pass
+
+    def reply(self) -> list[Event]:
+        """The events of a whole reply."""
+        return self._provider.decode_reply(bytes(self._data))
+
+    def refusal(self) -> UpstreamError | None:
+        """The provider's error, if it is one."""
+        if self._status in (0, 200):
+            return None
+        return self._provider.decode_error(self._status, self._headers, bytes(self._data[:MAX_ERROR_BYTES]))
 
     def _check(self, size: int) -> None:
         if size > self._max_bytes:
             raise _broken("The provider sent more than the gateway can hold.")
+
+
+class _Stream(_Answer):
+    """A streamed reply; a whole one where the provider sends that instead."""
+
+    listening: "_Listening"
+
+    def __init__(self, provider: Provider, heard: Heard, max_bytes: int, take: Take) -> None:
+        super().__init__(provider, heard, max_bytes)
+        self.decoder = provider.decoder()
+        self._take = take
+        self._frames: SseDecoder | None = None
+        self._size = 0
+
+    def head(self, status: int, headers: Mapping[str, str]) -> float | None:
+        if status == 200 and headers.get("content-type", "").partition(";")[0].strip().lower() not in _NO_STREAM:
+            self._frames = SseDecoder()
+        return super().head(status, headers)
+
+    def body(self, data: bytes) -> bool:
+        if self._frames is None:
+            return super().body(data)
+        self._size += len(data)
+        self._check(self._size)
+        found = self._frames.feed(data)
+        events = _decode(self.decoder, found)
+        self.listening.heard(found, events)
+        if not events:
+            return False
+        self._size = 0  # what has become events is not held here, and its text is bounded where it is
+        return self._take(events) or isinstance(events[-1], _TERMINAL)
+
+    def end(self) -> None:
+        if self._status != 200:
+            return
+        if self._frames is None:
+            self._take(self.reply())
+            return
+        rest = _decode(self.decoder, self._frames.finish())
+        self._take(rest if rest and isinstance(rest[-1], _TERMINAL) else rest + self.decoder.end(self._frames.stray))
 
 
 class _Listening:
@@ -166,27 +257,6 @@ class _Listening:
             self._guard.allow(self._idle_s)
 
 
-async def _read_to_end(response: aiohttp.ClientResponse) -> None:
-    """Read on to the end of the body, which is due behind the terminal event: then the connection can be used again."""
-    if not response.content.is_eof():
-        with suppress(aiohttp.ClientError, OSError):
-            async with asyncio.timeout(_LINGER_S):
-                async for _ in response.content.iter_any():
-                    pass
-
-
-async def _error_body(response: aiohttp.ClientResponse) -> bytes:
-    """What can be had of an error's body: the status alone says enough."""
-    body = b""
-    with suppress(aiohttp.ClientError, OSError):
-        async with asyncio.timeout(_ERROR_BODY_S):
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) >= MAX_ERROR_BYTES:
-                    break
-    return body[:MAX_ERROR_BYTES]
-
-
 def _decode(decoder: Decoder, frames: list[Frame]) -> list[Event]:
     events: list[Event] = []
     for frame in frames:
@@ -196,11 +266,7 @@ def _decode(decoder: Decoder, frames: list[Frame]) -> list[Event]:
     return events
 
 
-def _as_upstream_error(error: aiohttp.ClientError | OSError) -> UpstreamError:
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return UpstreamError("provider_timeout", "The provider could not be reached in time.", kind="connect")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return UpstreamError("provider_error", "The provider could not be reached.", kind="connect")
+def _as_upstream_error(error: aiohttp.ClientError | OSError | BrokenError) -> UpstreamError:
     if isinstance(error, TimeoutError):
         return UpstreamError("provider_timeout", "The provider did not answer in time.", kind="timeout")
     return _broken("The connection to the provider broke.")

@@ -11,8 +11,7 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -203,15 +202,18 @@ class WatchedCalls:
         finally:
             call.ended = time.time_ns()
 
-    async def stream(self, provider: Any, request: Any, heard: Any) -> AsyncGenerator[list[Event], None]:
+    async def stream(self, provider: Any, request: Any, take: Any, heard: Any) -> None:
         """See `engine.attempts.Caller`."""
         call = self._note(request, streamed=True)
+
+        def taken(batch: list[Event]) -> bool:
+            if call.first is None:
+                call.first = time.time_ns()
+            enough: bool = take(batch)
+            return enough
+
         try:
-            async with aclosing(self._caller.stream(provider, request, heard)) as batches:
-                async for batch in batches:
-                    if call.first is None:
-                        call.first = time.time_ns()
-                    yield batch
+            await self._caller.stream(provider, request, taken, heard)
         finally:
             call.ended = time.time_ns()
 

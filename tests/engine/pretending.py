@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.core import events as ev
@@ -11,7 +10,7 @@ from gateway.core.errors import GatewayError, UpstreamError, UpstreamKind
 from gateway.core.fold import Fold
 from gateway.core.messages import ImagePart, Prompt, TextPart, UserMessage
 from gateway.core.turn import Reply
-from gateway.engine.attempts import Attempts, Heard
+from gateway.engine.attempts import Attempts, Heard, Take
 from gateway.engine.backoff import Backoff
 from gateway.engine.breaker import BreakerPolicy
 from gateway.engine.policy import Policy
@@ -112,10 +111,16 @@ class Pretended:
 
     async def whole(self, provider: Provider, request: UpstreamRequest, heard: Heard) -> list[ev.Event]:
         """A whole reply."""
-        async with aclosing(self.stream(provider, request, heard)) as batches:
-            return [event async for batch in batches for event in batch]
+        events: list[ev.Event] = []
 
-    async def stream(self, provider: Provider, request: UpstreamRequest, heard: Heard) -> AsyncGenerator[list[ev.Event], None]:
+        def take(batch: list[ev.Event]) -> bool:
+            events.extend(batch)
+            return False
+
+        await self.stream(provider, request, take, heard)
+        return events
+
+    async def stream(self, provider: Provider, request: UpstreamRequest, take: Take, heard: Heard) -> None:
         """A streamed reply."""
         prompt, route, stream = self._prompts[request.body]
         self.calls.append(Asked(route.provider, route.model, route.api_key, route.dropped, prompt, stream))
@@ -127,7 +132,8 @@ class Pretended:
                 heard(act.head)
             for batch in act.batches:
                 await asyncio.sleep(0)
-                yield list(batch)
+                if take(list(batch)):
+                    return
             if act.silent:
                 self.waiting.set()
                 await asyncio.Event().wait()
@@ -203,11 +209,14 @@ class Turns:
     async def run(self, choice: Choice, trail: Trail, prompt: Prompt = PROMPT, *, stream: bool = True) -> Result:
         """The same with a trail of one's own."""
         events: list[ev.Event] = []
-        async with aclosing(self.attempts.events(choice, prompt, trail, stream=stream)) as batches:
-            async for batch in batches:
-                for event in batch:
-                    trail.fold.add(event)
-                    events.append(event)
+
+        def take(batch: list[ev.Event]) -> bool:
+            for event in batch:
+                trail.fold.add(event)
+                events.append(event)
+            return False
+
+        await self.attempts.run(choice, prompt, trail, take, stream=stream)
         assert [event for event in events if isinstance(event, ev.Finished | ev.Failed)] == events[-1:]
         assert self.upstream.open == 0
         assert all(key.in_flight == 0 for health in self.router.health().values() for key in health.keys)

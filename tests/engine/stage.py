@@ -1,14 +1,13 @@
 """An engine with scripted upstream calls and a log in memory, each of which can be halted anywhere."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
 from gateway.core.events import Event, Finished, TextDelta, UsageReported
 from gateway.core.messages import Prompt, TextPart, UserMessage
 from gateway.core.turn import Reply, TurnBegun, TurnRecord
-from gateway.engine.attempts import Attempts
+from gateway.engine.attempts import Attempts, Take
 from gateway.engine.live import LiveTurn
 from gateway.engine.prompt import Prepared
 from gateway.engine.recent import RecentCalls
@@ -54,7 +53,7 @@ class Script(Attempts):
         self.open = 0
         self.made = 0
 
-    async def events(self, choice: Choice, prompt: Prompt, trail: Trail, *, stream: bool) -> AsyncGenerator[list[Event], None]:
+    async def run(self, choice: Choice, prompt: Prompt, trail: Trail, take: Take, *, stream: bool) -> None:
         self.open += 1
         self.made += 1
         try:
@@ -63,8 +62,8 @@ class Script(Attempts):
                     await step.wait()
                 elif isinstance(step, Exception):
                     raise step
-                else:
-                    yield step
+                elif take(step):
+                    return
         finally:
             self.open -= 1
 

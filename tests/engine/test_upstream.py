@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import socket
-from contextlib import aclosing
 
 import orjson
 import pytest
@@ -170,7 +169,7 @@ async def test_a_stream_cut_behind_a_token_has_given_the_token(how: str) -> None
         await read.wait()
         connection.reset() if how == "reset" else connection.close()
 
-    async with wired(script) as wire, aclosing(wire.upstream.stream(PROVIDER, wire.request())) as batches:
+    async with wired(script) as wire, wire.batches() as batches:
         assert text_of(await soon(anext(batches))) == "مرحبا"
         read.set()
         with pytest.raises(UpstreamError, match="broke"):
@@ -190,7 +189,7 @@ async def test_what_breaks_behind_the_finish_reason_takes_nothing_from_the_reply
         connection.reset() if how == "reset" else connection.close()
 
     timeouts = Timeouts(connect_s=10, first_token_s=10, idle_s=0.2)
-    async with wired(script, timeouts) as wire, aclosing(wire.upstream.stream(PROVIDER, wire.request())) as batches:
+    async with wired(script, timeouts) as wire, wire.batches() as batches:
         assert text_of(await soon(anext(batches))) == "مرحبا"
         read.set()
         assert await soon(anext(batches)) == [Finished("stop")]

@@ -2,27 +2,20 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
 import pytest
 
 from gateway.core.errors import UpstreamError
 from gateway.core.events import Event, Failed, Finished
-from gateway.engine import upstream
+from gateway.engine import exchange
 from gateway.engine.upstream import Timeouts
 from tests.engine.stage import Halt
 from tests.engine.turns import soon
-from tests.engine.wires import END, HEAD, LAST, PROVIDER, SSE, TOKEN, Connection, Wire, frame, text_of, wired
+from tests.engine.wires import END, HEAD, LAST, SSE, TOKEN, Connection, frame, text_of, wired
 
 SHORT = 0.15
 QUICK_FIRST = Timeouts(connect_s=10, first_token_s=SHORT, idle_s=10)
 QUICK_IDLE = Timeouts(connect_s=10, first_token_s=10, idle_s=SHORT)
-
-
-def opened(wire: Wire) -> aclosing[AsyncGenerator[list[Event], None]]:
-    """A streamed call that is closed with the block."""
-    return aclosing(wire.upstream.stream(PROVIDER, wire.request()))
 
 
 async def drip(connection: Connection, piece: bytes) -> None:
@@ -62,7 +55,7 @@ async def test_silence_behind_a_token_ends_the_call() -> None:
         await connection.chunks(HEAD + TOKEN)
         await connection.until_gone()
 
-    async with wired(script, QUICK_IDLE) as wire, opened(wire) as batches:
+    async with wired(script, QUICK_IDLE) as wire, wire.batches() as batches:
         assert text_of(await soon(anext(batches))) == "مرحبا"
         with pytest.raises(UpstreamError) as late:
             await soon(anext(batches))
@@ -127,7 +120,7 @@ async def test_a_call_that_is_given_up_closes_its_connection_at_once(moment: str
     async with wired(script) as wire:
 
         async def read() -> None:
-            async with opened(wire) as batches:
+            async with wire.batches() as batches:
                 async for _ in batches:
                     pass
 
@@ -147,7 +140,7 @@ async def test_leaving_the_loop_closes_the_connection() -> None:
         await connection.until_gone()
 
     async with wired(script) as wire:
-        async with opened(wire) as batches:
+        async with wire.batches() as batches:
             async for _ in batches:
                 break
         await soon(wire.connections[0].gone.wait())
@@ -168,14 +161,16 @@ async def test_the_connection_of_a_finished_stream_is_used_again() -> None:
     async with wired(script) as wire:
         for _ in range(5):
             finished.clear()
-            async for batch in wire.upstream.stream(PROVIDER, wire.request()):
-                if isinstance(batch[-1], Finished):
-                    finished.set()
+            async with wire.batches() as batches:
+                async for batch in batches:
+                    if isinstance(batch[-1], Finished):
+                        finished.set()
+            await soon(wire.idle())
         assert [connection.requests for connection in wire.connections] == [5]
 
 
 async def test_a_body_that_does_not_end_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream, "_LINGER_S", 0.001)
+    monkeypatch.setattr(exchange, "_LINGER_S", 0.001)
 
     async def script(connection: Connection) -> None:
         await connection.send(SSE)
@@ -206,10 +201,11 @@ async def test_what_happens_behind_the_last_event_changes_nothing(how: str) -> N
 
     async with wired(script) as wire:
         events: list[Event] = []
-        async for batch in wire.upstream.stream(PROVIDER, wire.request()):
-            events += batch
-            if isinstance(batch[-1], Finished):
-                finished.set()
+        async with wire.batches() as batches:
+            async for batch in batches:
+                events += batch
+                if isinstance(batch[-1], Finished):
+                    finished.set()
         assert (text_of(events), events[-1]) == ("مرحبا", Finished("stop"))
     gc.collect()
 

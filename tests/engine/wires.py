@@ -3,8 +3,8 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 
 import orjson
 
@@ -90,7 +90,43 @@ class Wire:
 
     async def stream(self, body: bytes = b"{}") -> list[Event]:
         """All events of a streamed call."""
-        return [event async for batch in self.upstream.stream(PROVIDER, self.request(body)) for event in batch]
+        async with self.batches(body) as batches:
+            return [event async for batch in batches for event in batch]
+
+    @asynccontextmanager
+    async def batches(self, body: bytes = b"{}") -> AsyncIterator[AsyncGenerator[list[Event], None]]:
+        """A streamed call, batch by batch; leaving the block gives it up."""
+        taken: asyncio.Queue[list[Event]] = asyncio.Queue()
+
+        def take(batch: list[Event]) -> bool:
+            taken.put_nowait(batch)
+            return False
+
+        call = asyncio.create_task(self.upstream.stream(PROVIDER, self.request(body), take))
+
+        async def come() -> AsyncGenerator[list[Event], None]:
+            while not (call.done() and taken.empty()):
+                waiting = asyncio.ensure_future(taken.get())
+                await asyncio.wait((call, waiting), return_when=asyncio.FIRST_COMPLETED)
+                if waiting.done():
+                    yield waiting.result()
+                else:
+                    waiting.cancel()
+            call.result()
+
+        try:
+            async with aclosing(come()) as batches:
+                yield batches
+        finally:
+            call.cancel()
+            await asyncio.wait((call,))
+            if not call.cancelled():
+                call.exception()
+
+    async def idle(self) -> None:
+        """Wait until every connection is back in the pool, or closed."""
+        while self.upstream._connector._acquired:  # noqa: ASYNC110 - the pool tells nobody
+            await asyncio.sleep(0.001)
 
     async def whole(self, body: bytes = b"{}") -> list[Event]:
         """All events of a whole reply."""

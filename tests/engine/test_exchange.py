@@ -1,0 +1,185 @@
+"""Answers in every way that HTTP/1.1 allows, and some that it does not."""
+
+import asyncio
+import gzip
+import zlib
+
+import orjson
+import pytest
+
+from gateway.core.errors import UpstreamError
+from gateway.core.events import Finished
+from gateway.engine.upstream import Timeouts, Upstream, open_session
+from gateway.providers.base import UpstreamRequest
+from tests.engine.turns import soon
+from tests.engine.wires import END, HEAD, LAST, PATIENT, PROVIDER, SSE, TOKEN, Connection, text_of, wired
+
+REPLY = orjson.dumps({"choices": [{"index": 0, "message": {"content": "مُعْجَم"}, "finish_reason": "stop"}]})
+
+
+def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
+    lines = "".join(f"{line}\r\n" for line in (*headers, f"Content-Length: {len(body)}"))
+    return f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{lines}\r\n".encode() + body
+
+
+@pytest.mark.parametrize(
+    ("packed", "name"), [(gzip.compress(REPLY), "gzip"), (zlib.compress(REPLY), "deflate")], ids=["gzip", "deflate"]
+)
+async def test_a_packed_body_that_nobody_asked_for(packed: bytes, name: str) -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(answer(packed, f"Content-Encoding: {name}"))
+
+    async with wired(script) as wire:
+        for _ in range(2):
+            assert text_of(await soon(wire.whole())) == "مُعْجَم"
+        assert [connection.requests for connection in wire.connections] == [2]
+
+
+async def test_a_packed_stream() -> None:
+    async def script(connection: Connection) -> None:
+        packer = zlib.compressobj(wbits=31)
+        await connection.send(SSE.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n"))
+        for piece in (HEAD, TOKEN, TOKEN + END):
+            await connection.chunks(packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH))
+        await connection.chunks(packer.flush())
+        await connection.send(LAST)
+
+    async with wired(script) as wire:
+        events = await soon(wire.stream())
+        assert (text_of(events), events[-1]) == ("مرحبامرحبا", Finished("stop"))
+
+
+async def test_a_small_body_that_unpacks_to_a_huge_one_is_cut_off() -> None:
+    bomb = gzip.compress(b" " * 50_000_000)
+
+    async def script(connection: Connection) -> None:
+        await connection.send(answer(bomb, "Content-Encoding: gzip"))
+
+    async with wired(script, max_reply_bytes=10_000) as wire:
+        with pytest.raises(UpstreamError, match="more than the gateway can hold"):
+            await soon(wire.whole())
+
+
+async def test_a_packing_that_is_unknown() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(answer(REPLY, "Content-Encoding: br"))
+
+    async with wired(script) as wire:
+        with pytest.raises(UpstreamError) as refused:
+            await soon(wire.whole())
+        assert refused.value.kind == "broken"
+
+
+async def test_interim_answers_come_before_the_real_one() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n" + answer(REPLY))
+
+    async with wired(script) as wire:
+        for _ in range(2):
+            assert text_of(await soon(wire.whole())) == "مُعْجَم"
+        assert [connection.requests for connection in wire.connections] == [2]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_body_that_ends_with_its_connection(version: str) -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(f"HTTP/{version} 200 OK\r\nContent-Type: application/json\r\n\r\n".encode(), REPLY)
+        connection.close()
+
+    async with wired(script) as wire:
+        for _ in range(2):
+            assert text_of(await soon(wire.whole())) == "مُعْجَم"
+        assert len(wire.connections) == 2
+
+
+async def test_a_connection_that_the_server_means_to_close_is_not_used_again() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(answer(REPLY, "Connection: close"))
+
+    async with wired(script) as wire:
+        for _ in range(2):
+            await soon(wire.whole())
+        await soon(wire.connections[0].gone.wait())
+        assert len(wire.connections) == 2
+
+
+async def test_a_second_answer_that_nobody_asked_for_spoils_the_connection_and_nothing_else() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(answer(REPLY) + answer(b"{}"))
+
+    async with wired(script) as wire:
+        for _ in range(2):
+            assert text_of(await soon(wire.whole())) == "مُعْجَم"
+
+
+async def test_a_server_that_changes_the_protocol_is_broken() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        connection.close()
+
+    async with wired(script) as wire:
+        with pytest.raises(UpstreamError) as refused:
+            await soon(wire.whole())
+        assert refused.value.kind == "broken"
+
+
+async def test_a_refusal_may_come_before_the_request_is_read() -> None:
+    """A body too large for the provider: it answers and closes while we are still writing."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(b'{"error":{"message":"too large"}}', "Connection: close", status="413 Too Large"))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, open_session(PATIENT) as session:
+        with pytest.raises(UpstreamError) as refused:
+            await soon(Upstream(session, PATIENT, 1000).whole(PROVIDER, UpstreamRequest(url, {}, b"x" * 8_000_000)))
+        assert (refused.value.upstream_status, refused.value.code) == (413, "provider_rejected")
+
+
+async def test_a_header_cannot_become_two() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(answer(REPLY))
+
+    async with wired(script) as wire:
+        request = UpstreamRequest(wire.url, {"Authorization": "Bearer x\r\nX-Evil: 1"}, b"{}")
+        with pytest.raises(ValueError, match="line break"):
+            await soon(wire.upstream.whole(PROVIDER, request))
+        assert text_of(await soon(wire.whole())) == "مُعْجَم"
+
+
+async def test_the_proxy_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(answer(REPLY))
+
+    async with wired(script) as wire:
+        address = wire.url.removeprefix("http://").partition("/")[0]
+        monkeypatch.setenv("http_proxy", f"http://user:secret@{address}")
+        request = UpstreamRequest("http://provider.invalid/v1/chat?x=1", {}, b"{}")
+        for _ in range(2):
+            assert text_of(await soon(wire.upstream.whole(PROVIDER, request))) == "مُعْجَم"
+        (connection,) = wire.connections
+        lines = connection.head.split(b"\r\n")
+        assert lines[0] == b"POST http://provider.invalid/v1/chat?x=1 HTTP/1.1"
+        assert b"Host: provider.invalid" in lines
+        assert b"Proxy-Authorization: Basic dXNlcjpzZWNyZXQ=" in lines
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        await soon(wire.whole())
+        assert wire.connections[-1].head.startswith(b"POST /v1/chat/completions HTTP/1.1")
+
+
+async def test_tls_is_checked() -> None:
+    """A server that speaks no TLS on an https address is one that cannot be reached."""
+
+    async def script(connection: Connection) -> None:
+        await connection.send(answer(REPLY))
+
+    timeouts = Timeouts(connect_s=0.3, first_token_s=5, idle_s=5)
+    async with wired(script, timeouts) as wire:
+        request = UpstreamRequest(wire.url.replace("http:", "https:"), {}, b"{}")
+        with pytest.raises(UpstreamError) as refused:
+            await soon(wire.upstream.whole(PROVIDER, request))
+        assert refused.value.kind == "connect"
