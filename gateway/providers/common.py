@@ -68,6 +68,14 @@ def open_loop(messages: Sequence[Message]) -> int:
     return -1
 
 
+_SHORT_ID = re.compile(r"[a-zA-Z0-9]{9}")
+
+
+def short_id(call_id: str) -> str:
+    """Return a tool call id of nine letters and digits, as Mistral's models demand; the same id always gives the same."""
+    return call_id if _SHORT_ID.fullmatch(call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:9]
+
+
 @dataclass(frozen=True, slots=True)
 class _Failure:
     code: ErrorCode

@@ -4,6 +4,7 @@ Source: `CompletionCreateParams` of the openai 3.54 and groq 1.7 clients. Groq r
 inside messages, so a message holds nothing but what both take.
 """
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,8 +22,9 @@ from gateway.core.messages import (
     UserMessage,
 )
 from gateway.providers.base import Route, UpstreamRequest
-from gateway.providers.common import portable_id
+from gateway.providers.common import portable_id, short_id
 from gateway.providers.models import Traits, traits
+from gateway.providers.openai_errors import TOOL_CALL_IDS
 
 _OPENAI_HOST = "api.openai.com"
 
@@ -30,7 +32,7 @@ _OPENAI_HOST = "api.openai.com"
 def encode(path: str, prompt: Prompt, route: Route, stream: bool) -> UpstreamRequest:
     """Return the call; `path` goes behind the base URL."""
     known = traits(route.provider, route.model)
-    body: dict[str, Any] = {"model": route.model, "messages": _messages(prompt, _system_role(known, route))}
+    body: dict[str, Any] = {"model": route.model, "messages": _messages(prompt, known, route)}
     if stream:
         body["stream"] = True
         if "stream_options" not in route.dropped:
@@ -110,28 +112,27 @@ def _tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
     return choice.mode
 
 
-def _messages(prompt: Prompt, system_role: str) -> list[dict[str, Any]]:
+def _messages(prompt: Prompt, known: Traits, route: Route) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
+    wire_id = short_id if TOOL_CALL_IDS in route.dropped else portable_id
     if prompt.system:
-        messages.append({"role": system_role, "content": prompt.system})
+        messages.append({"role": _system_role(known, route), "content": prompt.system})
     for message in prompt.messages:
-        messages += _message(message)
+        messages += _message(message, wire_id)
     return messages
 
 
-def _message(message: Message) -> list[dict[str, Any]]:
+def _message(message: Message, wire_id: Callable[[str], str]) -> list[dict[str, Any]]:
     match message:
         case UserMessage(parts):
             return [{"role": "user", "content": _content(parts)}]
         case AssistantMessage(text, calls):
             entry: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
             if calls:
-                entry["tool_calls"] = [_call(call) for call in calls]
+                entry["tool_calls"] = [_call(call, wire_id) for call in calls]
             return [entry]
         case ToolResults(results):
-            return [
-                {"role": "tool", "tool_call_id": portable_id(result.call_id), "content": result.content} for result in results
-            ]
+            return [{"role": "tool", "tool_call_id": wire_id(result.call_id), "content": result.content} for result in results]
 
 
 def _content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
@@ -146,6 +147,6 @@ def _part(part: Part) -> dict[str, Any]:
     return {"type": "text", "text": part.text}
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
+def _call(call: ToolCall, wire_id: Callable[[str], str]) -> dict[str, Any]:
     function = {"name": call.name, "arguments": dumps_text(call.arguments)}
-    return {"id": portable_id(call.id), "type": "function", "function": function}
+    return {"id": wire_id(call.id), "type": "function", "function": function}

@@ -22,6 +22,9 @@ DROPPABLE = (
 )
 """Request parameters that the encoder can leave out; it also knows `max_output_tokens` and `system_role` below."""
 
+TOOL_CALL_IDS = "tool_call_ids"
+"""The name under which the usual ids of tool calls are dropped for those that Mistral's models demand."""
+
 _UNSUPPORTED = frozenset({"unsupported_parameter", "unsupported_value", "unknown_parameter"})
 _QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _MODEL_SLIPS = frozenset({"tool_use_failed", "output_parse_failed", "json_validate_failed"})
@@ -48,6 +51,7 @@ _IMPLIED_STATUS = {
     "invalid_request_error": 400,
 }
 _ROLE_REFUSED = re.compile(r"messages\[\d+\]\.role\W+does not support")
+_IDS_REFUSED = re.compile(r"tool call id was .{0,100}must be a-z, A-Z, 0-9, with a length of 9", re.IGNORECASE | re.DOTALL)
 _OUTPUT_TOO_LARGE = re.compile(r"max_(?:completion_|output_)?tokens.*(?:too large|at most|less than or equal)", re.DOTALL)
 
 
@@ -109,11 +113,14 @@ def _message(error: dict[str, Any]) -> str:
 
 
 def _refused_parameter(error: dict[str, Any], message: str, droppable: tuple[str, ...]) -> str | None:
-    """Return a parameter to leave out, `system_role` (speak as the user) or `max_output_tokens` (set no limit)."""
+    """Return a parameter to leave out, `system_role` (speak as the user), `max_output_tokens` (set no limit) or
+    `TOOL_CALL_IDS`."""
     if _ROLE_REFUSED.search(message):
         return "system_role"
     if _OUTPUT_TOO_LARGE.search(message):
         return "max_output_tokens"
+    if _IDS_REFUSED.search(message):
+        return TOOL_CALL_IDS
     top = re.split(r"[.\[]", as_str(error.get("param")) or "", maxsplit=1)[0]
     if top in droppable and (error.get("code") in _UNSUPPORTED or named_parameter(message, (top,))):
         return top

@@ -16,6 +16,7 @@ MODELS = [
     ("groq", "openai/gpt-oss-120b"),
     ("google", "gemini-3.8-flash"),
     ("google", "gemini-2.5-pro"),
+    ("openrouter", "openai/gpt-4o"),
 ]
 PRICES = Prices()
 

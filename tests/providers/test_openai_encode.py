@@ -1,6 +1,8 @@
 """Prompts as Chat Completions requests, held against the openai client's own types."""
 
 import json
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -213,3 +215,28 @@ def test_a_refused_reasoning_effort_is_sent_where_it_was_not() -> None:
     assert body(prompt, "gpt-9-new", dropped=()).get("reasoning_effort") == "none"
     assert body(prompt, "another-new", dropped=("reasoning_effort",))["reasoning_effort"] == "none"
     assert "reasoning_effort" not in body(Prompt((QUESTION,)), "another-new", dropped=("reasoning_effort",))
+
+
+def test_tool_call_ids_are_short_where_others_were_refused() -> None:
+    calls = (ToolCall("call_2PkZxW0vN8", "get_weather", {}), ToolCall("D681PevKs", "get_weather", {}))
+    results = ToolResults(tuple(ToolResult(call.id, call.name, "غائم") for call in calls))
+    prompt = Prompt((QUESTION, AssistantMessage("", calls), results), tools=(WEATHER,))
+    messages = body(prompt, dropped=["tool_call_ids"])["messages"]
+    ids = [call["id"] for call in messages[1]["tool_calls"]]
+    assert ids == [message["tool_call_id"] for message in messages[2:]]
+    assert all(re.fullmatch(r"[a-zA-Z0-9]{9}", call_id) for call_id in ids)
+    assert ids[1] == "D681PevKs"
+    message = "Tool call id was call_2PkZxW0vN8 but must be a-z, A-Z, 0-9, with a length of 9."
+    refusal = json.dumps({"object": "error", "message": message, "type": "invalid_function_call", "code": "3280"}).encode()
+    assert PROVIDER.decode_error(400, {}, refusal).refused_parameter == "tool_call_ids"
+
+
+def test_other_servers_know_the_older_limit_alone() -> None:
+    route = Route("ollama", "qwen3:8b", "http://localhost:11434/v1/", "")
+    sent = PROVIDER.encode(Prompt((QUESTION,), max_tokens=7), route, False)
+    assert sent.url == "http://localhost:11434/v1/chat/completions"
+    assert sent.headers == {"Content-Type": "application/json"}
+    assert json.loads(sent.body)["max_tokens"] == 7
+    for dropped, left in (({"max_tokens"}, "max_completion_tokens"), ({"max_tokens", "max_completion_tokens"}, None)):
+        found = json.loads(PROVIDER.encode(Prompt((QUESTION,)), replace(route, dropped=frozenset(dropped)), False).body)
+        assert [name for name in found if "tokens" in name] == ([left] if left else [])
