@@ -23,36 +23,31 @@ async def ask(client: AsyncOpenAI, **asked: Any) -> Any:
     return await client.chat.completions.create(**{"model": "gpt-6-luna", "messages": said("ما معنى «كتاب»؟")} | asked)
 
 
-@pytest.mark.parametrize(
-    ("asked", "raised", "code", "param"),
-    [
-        ({"model": "no-such-model"}, openai.NotFoundError, "model_not_found", "model"),
-        ({"model": "anthropic/gpt-6-luna"}, openai.NotFoundError, "model_not_found", "model"),
-        ({"messages": []}, openai.BadRequestError, "invalid_request", "messages"),
-        ({"messages": said("سؤال", "جواب")}, openai.BadRequestError, "invalid_request", "messages"),
-        ({"messages": [HEARD]}, openai.BadRequestError, "invalid_request", "messages.0.content"),
-        ({"temperature": 3}, openai.BadRequestError, "invalid_request", "temperature"),
-        ({"n": 2}, openai.BadRequestError, "invalid_request", "n"),
-        ({"logprobs": True}, openai.BadRequestError, "invalid_request", "logprobs"),
-        ({"modalities": ["text", "audio"]}, openai.BadRequestError, "invalid_request", "modalities"),
-        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, openai.BadRequestError, "invalid_request", "tools.0"),
-        ({"tools": [SEARCH], "tool_choice": OTHER}, openai.BadRequestError, "invalid_request", None),
-    ],
-)
-async def test_requests_that_are_refused(
-    gateway: Gateway,
-    client: AsyncOpenAI,
-    asked: dict[str, Any],
-    raised: type[openai.APIStatusError],
-    code: str,
-    param: str | None,
-) -> None:
-    with pytest.raises(raised) as caught:
-        await ask(client, **asked)
-    error = caught.value
-    assert (error.code, error.param, error.type) == (code, param, "invalid_request_error")
-    assert error.body == {"message": error.body["message"], "type": error.type, "param": param, "code": code}  # type: ignore[index]
-    assert error.request_id == error.response.headers["X-Request-Id"]
+REFUSED: list[tuple[dict[str, Any], type[openai.APIStatusError], str, str | None]] = [
+    ({"model": "no-such-model"}, openai.NotFoundError, "model_not_found", "model"),
+    ({"model": "anthropic/gpt-6-luna"}, openai.NotFoundError, "model_not_found", "model"),
+    ({"messages": []}, openai.BadRequestError, "invalid_request", "messages"),
+    ({"messages": said("سؤال", "جواب")}, openai.BadRequestError, "invalid_request", "messages"),
+    ({"messages": [HEARD]}, openai.BadRequestError, "invalid_request", "messages.0.content"),
+    ({"temperature": 3}, openai.BadRequestError, "invalid_request", "temperature"),
+    ({"n": 2}, openai.BadRequestError, "invalid_request", "n"),
+    ({"logprobs": True}, openai.BadRequestError, "invalid_request", "logprobs"),
+    ({"modalities": ["text", "audio"]}, openai.BadRequestError, "invalid_request", "modalities"),
+    ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, openai.BadRequestError, "invalid_request", "tools.0"),
+    ({"tools": [SEARCH], "tool_choice": OTHER}, openai.BadRequestError, "invalid_request", None),
+]
+
+
+async def test_requests_that_are_refused(gateway: Gateway, client: AsyncOpenAI, subtests: pytest.Subtests) -> None:
+    for asked, raised, code, param in REFUSED:
+        with subtests.test(asked=asked):
+            with pytest.raises(raised) as caught:
+                await ask(client, **asked)
+            error = caught.value
+            assert (error.code, error.param, error.type) == (code, param, "invalid_request_error")
+            assert isinstance(error.body, dict)
+            assert error.body.keys() == {"message", "type", "param", "code"}
+            assert error.request_id == error.response.headers["X-Request-Id"]
     assert gateway.simulator.calls == []
 
 
@@ -102,34 +97,31 @@ async def test_the_callers_own_limits_alone_are_429(start_gateway: Start, client
         assert len(world.gateway.simulator.calls) == calls
 
 
-@pytest.mark.parametrize("model", MODELS)
-async def test_a_provider_that_is_overloaded_is_no_limit_of_the_callers(
-    start_gateway: Start, client_of: Client, model: str
-) -> None:
+async def test_a_provider_that_is_overloaded_is_no_limit_of_the_callers(start_gateway: Start, client_of: Client) -> None:
     client = client_of(await start_gateway(MAX_RETRIES="0"))
-    with pytest.raises(openai.InternalServerError) as caught:
-        await ask(client, model=model, messages=said("[[sim: status=429 retry_after=60]] سؤال"))
-    assert (caught.value.status_code, caught.value.code, caught.value.type) == (503, "provider_overloaded", "server_error")
-    assert caught.value.response.headers["Retry-After"] == "60"
+    for model in MODELS:
+        with pytest.raises(openai.InternalServerError) as caught:
+            await ask(client, model=model, messages=said("[[sim: status=429 retry_after=60]] سؤال"))
+        assert (caught.value.status_code, caught.value.code, caught.value.type) == (503, "provider_overloaded", "server_error")
+        assert caught.value.response.headers["Retry-After"] == "60"
 
 
-@pytest.mark.parametrize("model", MODELS)
-async def test_a_stream_that_breaks_off_is_raised(start_gateway: Start, client_of: Client, model: str) -> None:
+async def test_a_stream_that_breaks_off_is_raised(start_gateway: Start, client_of: Client) -> None:
     gateway = await start_gateway(MAX_RETRIES="0")
     client = client_of(gateway)
-    chunks, turn_id = [], ""
-    stream = await ask(client, model=model, stream=True, messages=said("[[sim: tokens=40 fault=close@mid]] أطِل"))
-    with pytest.raises(openai.APIError) as caught:  # noqa: PT012
-        async for chunk in stream:
-            turn_id = chunk.id
-            chunks.append(chunk.choices[0].delta.content or "")
-    assert not isinstance(caught.value, openai.APIConnectionError)
-    assert caught.value.code == "provider_error"
-    stored = await last_logged(gateway, turn_id)
-    assert "".join(chunks) == stored["content"]
-    assert (stored["status"], bool(stored["content"])) == ("failed", True)
-    with pytest.raises(openai.InternalServerError):
-        await client.chat.completions.retrieve(turn_id)
+    for model in MODELS:
+        chunks = []
+        stream = await ask(client, model=model, stream=True, messages=said("[[sim: tokens=40 fault=close@mid]] أطِل"))
+        with pytest.raises(openai.APIError) as caught:  # noqa: PT012
+            async for chunk in stream:
+                chunks.append(chunk)  # noqa: PERF401 - what came before the error counts
+        assert not isinstance(caught.value, openai.APIConnectionError)
+        assert caught.value.code == "provider_error"
+        stored = await last_logged(gateway, chunks[0].id)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == stored["content"]
+        assert (stored["status"], bool(stored["content"])) == ("failed", True)
+        with pytest.raises(openai.InternalServerError):
+            await client.chat.completions.retrieve(chunks[0].id)
 
 
 async def test_another_provider_answers_for_a_model_without_its_providers_name(start_gateway: Start, client_of: Client) -> None:
