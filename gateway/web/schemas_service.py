@@ -134,8 +134,8 @@ class Turns(AnswerModel):
     by_provider: dict[str, ProviderTurns]
     by_model: list[ModelTurns]
     by_day: list[DayTurns]
-    by_caller: list[CallerTurns]
-    """Most turns first, 200 callers at most."""
+    by_caller: list[CallerTurns] | None
+    """Most turns first, 200 callers at most; null for a window of more than three days."""
 
 
 class Budget(AnswerModel):

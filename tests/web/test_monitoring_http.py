@@ -1,5 +1,7 @@
 """What monitoring reads: exactly the shapes that are described, and never a secret."""
 
+import pytest
+
 from gateway.web import schemas_service as schemas
 from simulator import Script
 from tests.running import PROVIDERS, Start
@@ -53,6 +55,15 @@ async def test_numbers(start_gateway: Start) -> None:
     for kind in ("input", "output"):
         assert found["tokens"][kind] == sum(reply["usage"][f"{kind}_tokens"] for reply in replies)
     assert found["cost_usd"] > 0
+    for name in ("by_model", "by_day"):
+        assert sum(one["cost_usd"] for one in found["turns"][name]) == pytest.approx(found["cost_usd"])
+        assert sum(one["total"] for one in found["turns"][name]) == 4
+    [caller] = found["turns"]["by_caller"]
+    assert (caller["caller"], caller["turns"], caller["failures"]) == (None, 4, 1)
+    month = (await gateway.client.get("/stats?window=30d")).json()
+    check(schemas.Statistics, month)
+    assert (month["turns"]["total"], month["turns"]["by_caller"]) == (4, None)
+    assert month["turns"]["by_model"] == found["turns"]["by_model"]
     assert found["total_ms"]["p50"] is not None
     for window in ("", "24", "h", "-1h", "0h", "1y", "999999h", "1h "):
         check_problem(await gateway.client.get("/stats", params={"window": window}), "invalid_request")
