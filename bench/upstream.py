@@ -1,7 +1,7 @@
 """A provider that costs next to nothing: OpenAI's wire format from prepared bytes, on a bare asyncio protocol.
 
 `python -m bench.upstream PORT [--tokens 100] [--gap-ms 20]`: replies of so many tokens, all at once or one each `--gap-ms`. A
-request whose text holds `[tokens=40 gap=500]` gets what it says.
+request whose text holds `[tokens=40 gap=500]` gets what it says; `[tokens=40 gap=500 words=100]` has long tokens.
 """
 
 import argparse
@@ -16,12 +16,12 @@ import uvloop
 WORD = "سلام "
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
-_WISH = re.compile(rb"\[tokens=(\d+) gap=(\d+)\]")
+_WISH = re.compile(rb"\[tokens=(\d+) gap=(\d+)(?: words=(\d+))?\]")
 
 
-def wish(tokens: int, gap_ms: int) -> str:
-    """What to put into a question to get such a reply."""
-    return f"[tokens={tokens} gap={gap_ms}]"
+def wish(tokens: int, gap_ms: int, words: int = 1) -> str:
+    """What to put into a question to get such a reply; each token is so many words."""
+    return f"[tokens={tokens} gap={gap_ms} words={words}]"
 
 
 def _chunk(event: bytes) -> bytes:
@@ -38,19 +38,19 @@ def _delta(delta: dict[str, Any], finish: str | None = None) -> bytes:
 
 
 @cache
-def stream_events(tokens: int) -> list[bytes]:
+def stream_events(tokens: int, words: int = 1) -> list[bytes]:
     """The frames of one streamed reply, each as one HTTP chunk."""
     usage = {"prompt_tokens": 12, "completion_tokens": tokens, "total_tokens": 12 + tokens}
     frames = [_delta({"role": "assistant", "content": "", "refusal": None})]
-    frames += [_delta({"content": WORD}) for _ in range(tokens)]
+    frames += [_delta({"content": WORD * words}) for _ in range(tokens)]
     frames += [_delta({}, "stop"), _event({"choices": [], "usage": usage}) + b"data: [DONE]\n\n"]
     return [_chunk(frame) for frame in frames]
 
 
 @cache
-def burst(tokens: int) -> bytes:
+def burst(tokens: int, words: int = 1) -> bytes:
     """One streamed reply at once, with its HTTP head."""
-    return HEAD + b"".join(stream_events(tokens)) + END
+    return HEAD + b"".join(stream_events(tokens, words)) + END
 
 
 @cache
@@ -101,15 +101,15 @@ class Provider(asyncio.Protocol):
             self._answer(body)
 
     def _answer(self, body: bytes) -> None:
-        tokens, gap_s = self._tokens, self._gap_s
+        tokens, gap_s, words = self._tokens, self._gap_s, 1
         if (asked := _WISH.search(body)) is not None:
-            tokens, gap_s = int(asked[1]), int(asked[2]) / 1000
+            tokens, gap_s, words = int(asked[1]), int(asked[2]) / 1000, int(asked[3] or 1)
         if b'"stream":true' not in body:
             self._transport.write(whole_reply(tokens))
         elif gap_s:
-            self._dripping = asyncio.get_running_loop().create_task(self._drip(stream_events(tokens), gap_s))
+            self._dripping = asyncio.get_running_loop().create_task(self._drip(stream_events(tokens, words), gap_s))
         else:
-            self._transport.write(burst(tokens))
+            self._transport.write(burst(tokens, words))
 
     async def _drip(self, events: list[bytes], gap_s: float) -> None:
         loop = asyncio.get_running_loop()
