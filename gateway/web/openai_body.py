@@ -17,6 +17,7 @@ from pydantic import (
     StrictBool,
     StrictStr,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -43,7 +44,7 @@ from gateway.web.validation import invalid
 _HOW_ASKED = ("stream", "stream_options")
 
 
-def _only(*allowed: Any) -> AfterValidator:
+def _only(*allowed: Any) -> tuple[AfterValidator, WithJsonSchema]:
     """For a parameter that is taken where it changes nothing."""
 
     def check(value: Any) -> Any:
@@ -51,7 +52,7 @@ def _only(*allowed: Any) -> AfterValidator:
             raise ValueError("is not supported by this server")
         return value
 
-    return AfterValidator(check)
+    return AfterValidator(check), WithJsonSchema({"enum": [None, *allowed]})
 
 
 class _Body(BaseModel):
@@ -132,27 +133,27 @@ class CompletionBody(_Body):
     tool_choice: Literal["auto", "none", "required"] | NamedChoice | None = None
     """Whether the model may, must not or must call a tool, or which one it must call."""
     metadata: CompletionMetadata | None = None
-    n: Annotated[Any, _only(1)] = None
+    n: Annotated[Any, *_only(1)] = None
     """One choice is given."""
-    stop: Annotated[Any, _only("", [])] = None
+    stop: Annotated[Any, *_only("", [])] = None
     """Not supported."""
-    response_format: Annotated[Any, _only({"type": "text"})] = None
+    response_format: Annotated[Any, *_only({"type": "text"})] = None
     """Text is given."""
-    logprobs: Annotated[Any, _only(False)] = None
+    logprobs: Annotated[Any, *_only(False)] = None
     """Not supported."""
-    top_logprobs: Annotated[Any, _only(0)] = None
+    top_logprobs: Annotated[Any, *_only(0)] = None
     """Not supported."""
-    logit_bias: Annotated[Any, _only({})] = None
+    logit_bias: Annotated[Any, *_only({})] = None
     """Not supported."""
-    modalities: Annotated[Any, _only(["text"])] = None
+    modalities: Annotated[Any, *_only(["text"])] = None
     """Text is given."""
-    audio: Annotated[Any, _only()] = None
+    audio: Annotated[Any, *_only()] = None
     """Not supported."""
-    functions: Annotated[Any, _only([])] = None
+    functions: Annotated[Any, *_only([])] = None
     """Not supported; use `tools`."""
-    function_call: Annotated[Any, _only()] = None
+    function_call: Annotated[Any, *_only()] = None
     """Not supported; use `tool_choice`."""
-    web_search_options: Annotated[Any, _only()] = None
+    web_search_options: Annotated[Any, *_only()] = None
     """Not supported."""
 
     @model_validator(mode="after")
