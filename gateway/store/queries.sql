@@ -169,9 +169,6 @@ ON CONFLICT (id, coalesce(caller, '')) DO UPDATE SET deleted_at = greatest(grave
 -- name: forget_graves
 DELETE FROM deleted_conversations WHERE deleted_at < now() AT TIME ZONE 'utc' - $1 * interval '1 day';
 
--- name: forget_graves
-DELETE FROM deleted_conversations WHERE deleted_at < now() AT TIME ZONE 'utc' - $1 * interval '1 day';
-
 -- name: delete_calls
 -- $2: of the whole conversation, else of caller $3's turns in it; the same in the statements that follow.
 DELETE FROM tool_calls t USING messages m
