@@ -21,7 +21,7 @@ from tests.web.shapes import check
 
 TURN = new_turn_id()
 BEGUN = TurnBegun(TURN, "conv-1", None, "openai", "gpt", "سؤال", None, (), 1_795_400_000_999, "hash", "req-1")
-SOURCES = [
+SOURCES: list[ev.Event] = [
     ev.TextDelta("الكتاب "),
     ev.SourceFound("web", "لسان العرب", "https://example.org/1"),
     ev.SourceFound("char_location", "وثيقة"),
@@ -29,7 +29,7 @@ SOURCES = [
     ev.TextDelta("ما يُكتب"),
     ev.SourceFound("web", None, "https://example.org/2"),
 ]
-CALLS = [ev.ToolCalled("call_1", "بحث", {"كلمة": "كتاب"}), ev.ToolCalled("call_2", "بحث", "ليس JSON")]
+CALLS: list[ev.Event] = [ev.ToolCalled("call_1", "بحث", {"كلمة": "كتاب"}), ev.ToolCalled("call_2", "بحث", "ليس JSON")]
 
 Frames = list[tuple[str | None, str]]
 
