@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from gateway.store.base import StoreRefused, StoreUnavailable
+from gateway.store.base import StoreUnavailable
 from gateway.store.days import count_one
 from gateway.store.pool import Connection, transaction
 from gateway.store.queries import QUERIES
@@ -65,7 +65,7 @@ class SearchIndex:
             return await self._run(_portion)
         except StoreUnavailable:
             log.debug("the search's index waits for the database")
-        except StoreRefused:
+        except Exception:
             log.exception("messages cannot be taken into the search")
         return False
 

@@ -4,6 +4,9 @@
 -- One process at a time takes messages in, or counts a day.
 SELECT pg_advisory_xact_lock(726504);
 
+-- name: search.try_lock
+SELECT pg_try_advisory_xact_lock(726504);
+
 -- name: search.take_in
 -- Take in at most $1 messages, those just written first: how many came, and whether there may be more. Messages that are just
 -- being deleted are left alone.
