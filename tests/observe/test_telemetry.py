@@ -3,12 +3,14 @@
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from gateway import __version__
 from gateway.observe.otel import TelemetryError, open_telemetry
+from gateway.settings import for_libraries
 from simulator import Script
 from tests.documents import ROOT
 from tests.observe.collector import Collector, collecting, plain
@@ -141,3 +143,11 @@ def test_nothing_of_it_is_imported_when_nobody_asked() -> None:
     )
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_the_variables_may_stand_in_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("OTEL_EXPORTER_OTLP_ENDPOINT=http://in-the-file\nOTEL_SERVICE_NAME=from-the-file\nOPENAI_API_KEY=sk-1\n")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://in-the-environment")
+    assert for_libraries(file) == {"OTEL_SERVICE_NAME": "from-the-file"}
+    assert for_libraries(tmp_path / "none") == {}
