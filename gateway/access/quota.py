@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from gateway.core.errors import GatewayError
+from gateway.core.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Quota:
     """How many of `limit` remain, and in how many whole seconds there are more."""
 

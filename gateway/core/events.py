@@ -1,35 +1,35 @@
 """What a provider's reply is made of: a closed union. Every stream of events has exactly one terminal event."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.core.errors import GatewayError
+from gateway.core.value import value
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Started:
     """The provider began to answer; `model` is the name it gives for itself, if any."""
 
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextDelta:
     """A piece of the reply's visible text (a refusal's text too)."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReasoningDelta:
     """A piece of the model's readable reasoning."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCalled:
     """One whole tool call. `id` is the provider's own, or None; `arguments` is JSON text or an object."""
 
@@ -38,7 +38,7 @@ class ToolCalled:
     arguments: str | dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SourceFound:
     """A citation. `type` is the provider's own kind (`url_citation`, `web`, `char_location`…); the fold numbers `id`."""
 
@@ -50,7 +50,7 @@ class SourceFound:
     id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UsageReported:
     """Token counts; a field that is None was not reported. Later reports win, field by field.
 
@@ -65,7 +65,7 @@ class UsageReported:
     cache_write_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rerouted:
     """The gateway tries again (`retrying`) or asks another provider (`switched`)."""
 
@@ -74,21 +74,21 @@ class Rerouted:
     model: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StateKept:
     """What this provider must get back with the assistant turn on the next round; the last one wins."""
 
     data: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finished:
     """The provider ended the reply in the way it ends a good one. Terminal."""
 
     reason: FinishReason
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failed:
     """The reply ended in any other way. Terminal."""
 

@@ -1,17 +1,18 @@
 """A conversation in the gateway's own words: what every provider's encoder reads."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from gateway.core.value import value
 
-@dataclass(frozen=True, slots=True)
+
+@value
 class TextPart:
     """A piece of a user's message."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ImagePart:
     """An image by `https:` URL or `data:` URL; the gateway never fetches it."""
 
@@ -21,7 +22,7 @@ class ImagePart:
 Part = TextPart | ImagePart
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCall:
     """One whole call of a client's tool.
 
@@ -34,7 +35,7 @@ class ToolCall:
     arguments_text: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KeptState:
     """What a provider must get back unchanged with its own assistant turn: signatures, thinking blocks.
 
@@ -46,7 +47,7 @@ class KeptState:
     data: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UserMessage:
     """What the user said: text and images, in order."""
 
@@ -58,7 +59,7 @@ class UserMessage:
         return "".join(part.text for part in self.parts if isinstance(part, TextPart))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AssistantMessage:
     """What the model answered. Each of its calls has exactly one result in the `ToolResults` that follows it."""
 
@@ -67,7 +68,7 @@ class AssistantMessage:
     state: KeptState | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolResult:
     """The result of one call. `call_id` and `name` are those of the call it answers."""
 
@@ -76,7 +77,7 @@ class ToolResult:
     content: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolResults:
     """All results for the calls of the assistant message before, in the order of the calls."""
 
@@ -86,7 +87,7 @@ class ToolResults:
 Message = UserMessage | AssistantMessage | ToolResults
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolSpec:
     """A tool the model may call; `parameters` is JSON Schema."""
 
@@ -95,7 +96,7 @@ class ToolSpec:
     parameters: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolChoice:
     """Whether the model may, must or must not call a tool; `name` only with `mode="named"`."""
 
@@ -103,7 +104,7 @@ class ToolChoice:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Prompt:
     """One request to a model.
 

@@ -1,14 +1,14 @@
 """A chat request as the client sent it, parsed but not yet repaired."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.core.messages import Part, ToolChoice, ToolSpec
+from gateway.core.value import value
 
 Role = Literal["system", "user", "assistant", "tool"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RawCall:
     """A tool call in a client's history; its id may be missing or wrong."""
 
@@ -17,7 +17,7 @@ class RawCall:
     arguments: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """One entry of `messages`."""
 
@@ -32,7 +32,7 @@ class Entry:
         return "".join(getattr(part, "text", "") for part in self.parts)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChatRequest:
     """The body of POST /chat. `entries` is None when the client leaves the history to the log; `body_hash` is of the parsed
     JSON, so that the same request with other spacing is the same. `pinned`: whether no other provider than the one named may

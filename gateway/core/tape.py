@@ -6,12 +6,12 @@ so a reader can go on from any event, in memory or from the stored turn, without
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from io import StringIO
 from typing import Final, Literal
 
 from gateway.core.events import Rerouted, SourceFound
 from gateway.core.messages import ToolCall
+from gateway.core.value import value
 
 RunKind = Literal["text", "thought"]
 _MARKS: Final = {ToolCall: "c", SourceFound: "s", Rerouted: "x"}
@@ -20,7 +20,7 @@ _RUN_MARKS: Final[dict[RunKind, str]] = {"text": "t", "thought": "r"}
 Item = ToolCall | SourceFound | Rerouted
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stretch:
     """A piece of a run as a reader gets it."""
 

@@ -1,16 +1,16 @@
 """A turn as it is accepted, as it ends and as it is stored."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.core.errors import ErrorCode
 from gateway.core.events import FinishReason, SourceFound, UsageReported
 from gateway.core.messages import ToolCall, ToolResult
+from gateway.core.value import value
 
 TurnStatus = Literal["completed", "stopped", "interrupted", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Thought:
     """A stretch of the model's reasoning; `tool_calls` names the calls it led to, `timestamp` is Unix milliseconds."""
 
@@ -20,7 +20,7 @@ class Thought:
     timestamp: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """Everything a provider's events amount to, whole or cut short."""
 
@@ -34,7 +34,7 @@ class Reply:
     state: dict[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TurnBegun:
     """A turn as it was accepted.
 
@@ -63,7 +63,7 @@ class TurnBegun:
     uncounted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TurnError:
     """Why a turn failed: `detail` is what the client saw, `upstream` what the provider said (for the operator alone)."""
 
@@ -75,7 +75,7 @@ class TurnError:
     upstream: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Attempt:
     """One upstream call of a turn that did not answer it."""
 
@@ -85,7 +85,7 @@ class Attempt:
     upstream_status: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TurnEnded:
     """How a turn ended. `provider` and `model` are those that answered (or were asked last).
 
@@ -105,7 +105,7 @@ class TurnEnded:
     abandoned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TurnRecord:
     """A whole turn, ready for the log."""
 

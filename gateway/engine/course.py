@@ -1,11 +1,11 @@
 """The course of one turn: which call is made next, and when to give up. It decides; making the calls is for `attempts`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from gateway.core.errors import GatewayError, UpstreamError
 from gateway.core.events import Rerouted
+from gateway.core.value import value
 from gateway.engine.keys import KeyPool
 from gateway.engine.lease import Lease
 from gateway.engine.policy import MAX_CONTINUATIONS, MAX_REFUSALS, Policy, fell_silent, worth_repeating
@@ -17,7 +17,7 @@ _RETRY_AFTER_S: Final = 5.0
 _RETRY_AFTER_QUOTA_S: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """Make this call; `mark` tells the client about it, if there is something to tell."""
 
@@ -27,7 +27,7 @@ class Call:
     mark: Rerouted | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pause:
     """Wait so many seconds, then ask `resume()`."""
 
@@ -35,7 +35,7 @@ class Pause:
     mark: Rerouted | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GiveUp:
     """Nothing is left to try."""
 

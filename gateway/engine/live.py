@@ -3,19 +3,19 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.core.errors import GatewayError
 from gateway.core.fold import Fold
 from gateway.core.turn import TurnBegun, TurnEnded
+from gateway.core.value import value
 from gateway.wire.frames import FRAME_END, PING, RETRY_LINE, done_frame, done_head, start_frame, tape_frames
 
 STRETCH_LIMIT: Final = 32_768
 PIECE_BYTES: Final = 65_536
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """How a turn ended: the reply's body, or the frame of the `failed` event and the error (`ended` None: not logged)."""
 

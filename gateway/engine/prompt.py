@@ -1,7 +1,7 @@
 """From a parsed request and the log to what the model is asked."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gateway.core.errors import GatewayError
 from gateway.core.history import is_blank, pair, repair, system_text
@@ -19,11 +19,12 @@ from gateway.core.messages import (
     UserMessage,
 )
 from gateway.core.request import ChatRequest, Entry
+from gateway.core.value import value
 from gateway.engine.recent import RecentCalls
 from gateway.store.base import Store, StoreUnavailable, Viewer
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Prepared:
     """A prompt, and what of it is new: a question (with `question_parts` when it holds images), or tool results."""
 

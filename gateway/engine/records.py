@@ -1,13 +1,13 @@
 """A turn's values as it begins and as it fails."""
 
 import time
-from dataclasses import dataclass
 
 from gateway.core.errors import UpstreamError
 from gateway.core.events import Failed
 from gateway.core.fold import Fold
 from gateway.core.ids import new_turn_id
 from gateway.core.turn import TurnBegun, TurnError, TurnStatus
+from gateway.core.value import value
 from gateway.engine.prompt import Prepared
 from gateway.engine.routing import Choice
 
@@ -16,7 +16,7 @@ NOT_LOGGED = TurnError("log_unavailable", "The reply could not be stored; please
 INTERRUPTED = TurnError("interrupted", "The server restarted before the reply was whole; please try again.", True, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NewTurn:
     """An authorised, prepared request."""
 

@@ -1,10 +1,11 @@
 """Which provider, model and key a turn goes to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Literal
 
 from gateway.core.errors import GatewayError
+from gateway.core.value import value
 from gateway.engine.breaker import BreakerPolicy
 from gateway.engine.keys import KeyHealth, KeyPool
 from gateway.engine.rests import RestPolicy
@@ -15,7 +16,7 @@ _MAX_REMEMBERED = 1000
 _AWAY: Final = frozenset({"open", "half_open", "refused", "quota"})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Target:
     """A provider as it is configured: its wire format, address, keys and the models a request may ask for.
 
@@ -35,7 +36,7 @@ class Target:
         return self.models[0]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Choice:
     """Whom a turn asks; `pinned` when the request named the provider."""
 
@@ -49,7 +50,7 @@ class Choice:
         return self.target.wires.get(self.model, self.target.wire)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderHealth:
     """A provider as operators see it: `down` while no key of its is of use (failing, refused, or without quota)."""
 

@@ -1,16 +1,16 @@
 """What a provider is: a frozen record of pure functions. Nothing here does I/O."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.core.errors import UpstreamError
 from gateway.core.events import Event
 from gateway.core.messages import Prompt
+from gateway.core.value import value
 from gateway.wire.sse import Frame
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Route:
     """Where one upstream call goes. `dropped` names request parameters this model is known to refuse."""
 
@@ -21,7 +21,7 @@ class Route:
     dropped: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UpstreamRequest:
     """One POST: `url` is whole, `headers` hold the key, `body` is JSON."""
 
@@ -46,7 +46,7 @@ class Decoder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Provider:
     """A wire format.
 

@@ -1,13 +1,13 @@
 """What the rest of the gateway may ask of the log."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from gateway.core.letters import Letter, Parcel, RelayTurn
 from gateway.core.messages import KeptState, Message
 from gateway.core.turn import Reply, TurnBegun, TurnRecord, TurnStatus
+from gateway.core.value import value
 
 
 class StoreUnavailable(Exception):
@@ -22,7 +22,7 @@ class BadQuery(ValueError):
     """The log cannot be asked like that; the text is a sentence for the client."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Viewer:
     """Whose eyes look at the log. `everything`: an admin, or open mode with the log opened; else only `caller`'s own."""
 
@@ -30,7 +30,7 @@ class Viewer:
     everything: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stored:
     """Where a turn lies in the log. `conversation_id` differs from the record's when that conversation proved to be another
     caller's; `message_id` is None when the turn was dropped because its conversation had been deleted after it began."""
@@ -39,7 +39,7 @@ class Stored:
     message_id: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StoredTurn:
     """A turn read back. `message_id` is the assistant row's id."""
 
@@ -47,7 +47,7 @@ class StoredTurn:
     message_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ConversationFilter:
     """What `/conversations` was asked for; times are aware UTC, `min_cost` is US dollars."""
 
@@ -63,7 +63,7 @@ class ConversationFilter:
     min_cost: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Page:
     """JSON-ready rows, newest activity first, and the next page's cursor. `incomplete`: older messages are not searched yet."""
 
@@ -166,7 +166,7 @@ class Reports(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EarlierReply:
     """A reply as a client repeats it in its history: its text, the question before it (None: none), the ids of its calls."""
 
@@ -184,7 +184,7 @@ class Threads(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Receipt:
     """What a finished turn gets: its place in PostgreSQL, or (`message_id` None) the promise of the journal."""
 
@@ -240,7 +240,7 @@ class Health(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Claim:
     """Which turn an Idempotency-Key stands for, and of which request (`request_hash`)."""
 

@@ -1,7 +1,6 @@
 """From an authorised request to a running turn: ownership, choice of provider, history, limits."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
 
 from gateway.access.callers import Caller
@@ -12,6 +11,7 @@ from gateway.core.errors import GatewayError
 from gateway.core.ids import new_conversation_id
 from gateway.core.request import ChatRequest
 from gateway.core.turn import TurnRecord
+from gateway.core.value import value
 from gateway.engine.idempotency import Keys
 from gateway.engine.live import LiveTurn
 from gateway.engine.prompt import PromptBuilder
@@ -22,7 +22,7 @@ from gateway.store.base import Receipt, Store, StoreUnavailable, Viewer
 _REMEMBERED: Final = 20_000
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Accepted:
     """A turn to read, and what is left of its caller's tightest limit."""
 
