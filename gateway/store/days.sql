@@ -7,8 +7,8 @@ WITH turns AS MATERIALIZED (
         timestamp::date AS day, status, coalesce(provider, 'unknown') AS provider, coalesce(model, 'unknown') AS model,
         coalesce(error->>'code', '') AS error,
         input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, cost_usd,
-        round(ln(1.0::float8 + greatest(0, first_output_ms - started_ms)) / ln(1.01::float8))::integer AS first_class,
-        round(ln(1.0::float8 + greatest(0, ended_ms - started_ms)) / ln(1.01::float8))::integer AS total_class
+        round(ln(1.0::float8 + abs(first_output_ms - started_ms)) / ln(1.01::float8))::integer AS first_class,
+        round(ln(1.0::float8 + abs(ended_ms - started_ms)) / ln(1.01::float8))::integer AS total_class
     FROM messages
     WHERE role = 'assistant' AND turn_id IS NOT NULL AND timestamp >= $1::timestamp AND timestamp < $2::timestamp
 ),
@@ -54,9 +54,9 @@ FROM added JOIN ({kinds}) k ON k.day = added.day;
 
 -- name: days.uncounted
 -- The days from $1 on and before $2 that have not been counted, newest first.
-SELECT day::timestamp AS day FROM generate_series($1::timestamp, $2::timestamp - interval '1 day', interval '1 day') AS day
-WHERE NOT EXISTS (SELECT FROM counted_days c WHERE c.day = day::date)
-ORDER BY day DESC;
+SELECT past.day FROM generate_series($1::timestamp, $2::timestamp - interval '1 day', interval '1 day') AS past (day)
+WHERE NOT EXISTS (SELECT FROM counted_days c WHERE c.day = past.day::date)
+ORDER BY past.day DESC;
 
 -- name: days.counted
 SELECT * FROM turn_days WHERE day >= $1::timestamp::date AND day < $2::timestamp::date ORDER BY day;
