@@ -1,8 +1,7 @@
 """Readers that stopped reading beside readers that did not: what the ones cost the others.
 
-`python -m bench.streams_stalled`: live clients ask and read: alone, beside as many more that read, beside as many that never do,
-and alone again. Lateness is how much later than it was due, counted from its reply's first, a
-token came.
+`python -m bench.streams_stalled`: live clients ask and read: alone, beside others that never read, and alone again. Lateness is
+how much later than it was due, counted from its reply's first, a token came.
 """
 
 import argparse
@@ -118,22 +117,6 @@ async def live(server: Server, phase: Phase, clients: int, seconds: float) -> Ph
     return phase
 
 
-async def read_all(lines: list[socket.socket]) -> None:
-    """What clients do that do not stall, until their replies are over."""
-    loop = asyncio.get_running_loop()
-
-    async def one(line: socket.socket) -> None:
-        tail = b""
-        while not tail.endswith(_END):
-            data = await loop.sock_recv(line, 65_536)
-            if not data:
-                raise ConnectionError("the server closed the connection")
-            tail = (tail + data)[-len(_END) :]
-        line.close()
-
-    await asyncio.gather(*(one(line) for line in lines))
-
-
 async def stall(server: Server, clients: int, reply_kb: int, seconds: float) -> list[socket.socket]:
     """So many clients that ask a question and never read; their replies take `seconds`."""
     words = max(1, reply_kb * 1024 // STALLED_TOKENS // WORD_BYTES)
@@ -202,20 +185,15 @@ async def main() -> None:
         print("| | turns | first token, ms p50 / p99 | lateness, ms p50 / p99 / p99.9 | MB at most | of a core | errors |")
         print("| --- | --- | --- | --- | --- | --- | --- |")
         phases = [await live(server, Phase("alone"), flags.live, flags.seconds)]
-        for reads in (True, False):
-            lines = await stall(server, flags.stalled, flags.reply_kb, flags.seconds)
-            reading = asyncio.create_task(read_all(lines if reads else []))
-            await until_active(server, range(9 * flags.stalled // 10, flags.stalled + 1))
-            name = f"beside {flags.stalled} that {'read' if reads else 'never read'}"
-            phases.append(await live(server, Phase(name), flags.live, flags.seconds))
-            await reading
+        lines = await stall(server, flags.stalled, flags.reply_kb, 3 * flags.seconds)
+        await until_active(server, range(9 * flags.stalled // 10, flags.stalled + 1))
+        phases.append(await live(server, Phase(f"beside {flags.stalled} that never read"), flags.live, flags.seconds))
         await until_active(server, range(1))
-        phases.append(await live(server, Phase("beside, their replies over"), flags.live, flags.seconds))
         for line in lines:
             line.close()
         phases.append(await live(server, Phase("alone again"), flags.live, flags.seconds))
         print(f"memory at the end: {memory_mb(server.pid):.0f} MB")
-        asked = 2 * flags.stalled + sum(phase.turns for phase in phases)
+        asked = flags.stalled + sum(phase.turns for phase in phases)
         print(f"asked for (the warming apart): {asked}; the log has {await logged(database_url)}")
 
 
