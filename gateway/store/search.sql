@@ -18,7 +18,8 @@ WITH state AS MATERIALIZED (
 ),
 missing AS MATERIALIZED (
     SELECT m.id FROM messages m
-    WHERE m.id > (SELECT settled FROM state) AND NOT EXISTS (SELECT FROM message_search s WHERE s.message_id = m.id)
+    -- Looked up one by one: they are few, and a join would read all that is in.
+    WHERE m.id > (SELECT settled FROM state) AND (SELECT s.message_id FROM message_search s WHERE s.message_id = m.id) IS NULL
     ORDER BY m.id LIMIT $1
     FOR KEY SHARE OF m SKIP LOCKED
 ),
