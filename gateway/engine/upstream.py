@@ -11,7 +11,8 @@ from gateway.core.events import Event, Failed, Finished, ReasoningDelta, SourceF
 from gateway.engine.connector import Connector, destination
 from gateway.engine.exchange import BrokenError, Exchange
 from gateway.engine.silence import SilenceTimeout
-from gateway.providers.base import Decoder, Provider, UpstreamRequest
+from gateway.providers.base import Provider, UpstreamRequest
+from gateway.providers.repeats import decode
 from gateway.wire.sse import Frame, SseDecoder
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ class _Stream(_Answer):
         self._size += len(data)
         self._check(self._size)
         found = self._frames.feed(data)
-        events = _decode(self.decoder, found)
+        events = decode(self.decoder, found)
         self.listening.heard(found, events)
         if not events:
             return False
@@ -226,7 +227,7 @@ class _Stream(_Answer):
         if self._frames is None:
             self._take(self.reply())
             return
-        rest = _decode(self.decoder, self._frames.finish())
+        rest = decode(self.decoder, self._frames.finish())
         self._take(rest if rest and isinstance(rest[-1], _TERMINAL) else rest + self.decoder.end(self._frames.stray))
 
 
@@ -255,15 +256,6 @@ class _Listening:
             self._spoken = self._frames > _HEAD_FRAMES
         if self._spoken:
             self._guard.allow(self._idle_s)
-
-
-def _decode(decoder: Decoder, frames: list[Frame]) -> list[Event]:
-    events: list[Event] = []
-    for frame in frames:
-        events.extend(decoder.feed(frame))
-        if events and isinstance(events[-1], _TERMINAL):
-            break
-    return events
 
 
 def _as_upstream_error(error: aiohttp.ClientError | OSError | BrokenError) -> UpstreamError:

@@ -26,6 +26,7 @@ from gateway.core.jsontext import is_object, loads
 from gateway.providers.anthropic_errors import stream_error
 from gateway.providers.anthropic_state import keep, sendable
 from gateway.providers.common import as_dict, as_int, as_list, as_str, broken, truncated
+from gateway.providers.repeats import Repeats
 from gateway.wire.sse import Frame
 
 _FINISH: dict[str, FinishReason] = {
@@ -62,9 +63,10 @@ class _Block:
 class MessageDecoder:
     """Decodes one reply; see `gateway.providers.base.Decoder`."""
 
-    __slots__ = ("_blocks", "_counts", "_open", "_started", "_stop_reason")
+    __slots__ = ("_blocks", "_counts", "_open", "_started", "_stop_reason", "repeats")
 
     def __init__(self) -> None:
+        self.repeats = Repeats()
         self._blocks: list[_Block] = []
         self._open: dict[int, _Block] = {}
         self._counts: dict[str, int | None] = {}
@@ -82,7 +84,14 @@ class MessageDecoder:
         kind = data.get("type")
         if kind == "content_block_delta":
             delta = data.get("delta")
-            return self._delta(data.get("index"), delta) if isinstance(delta, dict) else []
+            index = data.get("index")
+            block = self._open.get(index) if isinstance(index, int) else None
+            events = _delta(block, delta) if isinstance(delta, dict) else []
+            if len(events) == 1 and isinstance(events[0], TextDelta):
+                self.repeats.learn(frame, events[0].text, None if block is None else block.pieces)
+            return events
+        # What follows may be of another block.
+        self.repeats.forget()
         match kind:
             case "content_block_start":
                 return self._open_block(_index(data), as_dict(data.get("content_block")))
@@ -116,24 +125,6 @@ class MessageDecoder:
         events: list[Event] = [] if self._started else [Started(as_str(message.get("model")))]
         self._started = True
         return events + self._count(as_dict(message.get("usage")))
-
-    def _delta(self, index: Any, delta: dict[str, Any]) -> list[Event]:
-        block = self._open.get(index) if isinstance(index, int) else None
-        kind = delta.get("type")
-        if kind == "text_delta":
-            return _written(block, delta.get("text"), TextDelta)
-        match kind:
-            case "thinking_delta":
-                return _written(block, delta.get("thinking"), ReasoningDelta)
-            case "input_json_delta" if block is not None:
-                block.pieces.append(as_str(delta.get("partial_json")) or "")
-            case "signature_delta" if block is not None:
-                block.signature = as_str(delta.get("signature")) or block.signature
-            case "citations_delta":
-                return _citation(delta.get("citation"))
-            case _:
-                pass
-        return []
 
     def _open_block(self, index: int, start: dict[str, Any]) -> list[Event]:
         # A block whose end was lost ends where the next one takes its place.
@@ -216,6 +207,24 @@ def decode_reply(body: bytes) -> list[Event]:
 def _index(data: dict[str, Any]) -> int:
     index = data.get("index")
     return index if isinstance(index, int) else -1
+
+
+def _delta(block: _Block | None, delta: dict[str, Any]) -> list[Event]:
+    kind = delta.get("type")
+    if kind == "text_delta":
+        return _written(block, delta.get("text"), TextDelta)
+    match kind:
+        case "thinking_delta":
+            return _written(block, delta.get("thinking"), ReasoningDelta)
+        case "input_json_delta" if block is not None:
+            block.pieces.append(as_str(delta.get("partial_json")) or "")
+        case "signature_delta" if block is not None:
+            block.signature = as_str(delta.get("signature")) or block.signature
+        case "citations_delta":
+            return _citation(delta.get("citation"))
+        case _:
+            pass
+    return []
 
 
 def _written(block: _Block | None, text: Any, event: type[TextDelta] | type[ReasoningDelta]) -> list[Event]:

@@ -7,6 +7,7 @@ from gateway.core.errors import UpstreamError
 from gateway.core.events import Event
 from gateway.core.messages import Prompt
 from gateway.core.value import value
+from gateway.providers.repeats import Repeats
 from gateway.wire.sse import Frame
 
 
@@ -36,6 +37,11 @@ class Decoder(Protocol):
     Never raises on any frames: what cannot be understood is skipped, and a stream that does not end in the provider's own
     way ends in `Failed`. After a terminal event nothing more is fed.
     """
+
+    @property
+    def repeats(self) -> Repeats | None:
+        """What reads frames of plain text in place of `feed`, where the format allows it."""
+        ...
 
     def feed(self, frame: Frame) -> list[Event]:
         """Events of one SSE frame; a terminal event, if any, is the last."""

@@ -6,7 +6,7 @@ Source: https://ai.google.dev/api/generate-content and the types of google-genai
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from gateway.core.errors import UpstreamError
 from gateway.core.events import (
@@ -54,6 +54,7 @@ class GeminiDecoder:
     """Reads one reply, of whatever number of chunks."""
 
     __slots__ = ("_counts", "_finish", "_parts", "_started")
+    repeats: Final = None
 
     def __init__(self) -> None:
         self._started = False

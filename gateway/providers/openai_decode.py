@@ -12,6 +12,7 @@ from gateway.core.jsontext import loads
 from gateway.providers.common import as_dict, as_int, as_list, as_str, broken, truncated
 from gateway.providers.openai_calls import CallAssembly
 from gateway.providers.openai_errors import find_error, stream_error
+from gateway.providers.repeats import Repeats
 from gateway.wire.sse import Frame
 
 _DONE = b"[DONE]"
@@ -28,9 +29,10 @@ _FINISH: dict[str, ev.FinishReason] = {
 class ChatDecoder:
     """Reads the chunks of one streamed reply. Of several choices only the first one (index 0) is read."""
 
-    __slots__ = ("_answer", "_started")
+    __slots__ = ("_answer", "_started", "repeats")
 
     def __init__(self) -> None:
+        self.repeats = Repeats()
         self._answer = _Answer()
         self._started = False
 
@@ -47,6 +49,7 @@ class ChatDecoder:
             return []
         text = _plain_text(chunk)
         if text is not None and self._started and not frame.event:
+            self.repeats.learn(frame, text)
             return [ev.TextDelta(text)]
         return self._chunk(frame, chunk)
 

@@ -6,7 +6,7 @@ not told again. Calls, and citations, are taken from whole items alone.
 Source: `ResponseStreamEvent` and `Response` of the vendor's SDK (openai 3.54).
 """
 
-from typing import Any
+from typing import Any, Final
 
 from gateway.core import events as ev
 from gateway.core.jsontext import loads
@@ -24,6 +24,7 @@ class ResponseDecoder:
     """Decodes one reply; see `gateway.providers.base.Decoder`."""
 
     __slots__ = ("_called", "_items", "_part", "_refused", "_started", "_told")
+    repeats: Final = None
 
     def __init__(self) -> None:
         self._items: dict[int, dict[str, Any]] = {}

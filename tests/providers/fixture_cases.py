@@ -13,6 +13,7 @@ from gateway.core.fold import Fold
 from gateway.core.turn import Reply
 from gateway.providers.base import Provider
 from gateway.providers.registry import PROVIDERS, RESPONSES
+from gateway.providers.repeats import decode
 from gateway.wire.sse import SseDecoder
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -85,12 +86,10 @@ def decode_stream(record: Provider, body: bytes, cuts: Iterable[int] = ()) -> li
     sse, decoder = SseDecoder(), record.decoder()
     events: list[ev.Event] = []
     for chunk in pieces(body, cuts):
-        for frame in sse.feed(chunk):
-            events += decoder.feed(frame)
-            if is_terminal(events):
-                return events
-    for frame in sse.finish():
-        events += decoder.feed(frame)
+        events += decode(decoder, sse.feed(chunk))
+        if is_terminal(events):
+            return events
+    events += decode(decoder, sse.finish())
     if not is_terminal(events):
         events += decoder.end(sse.stray)
     return events
@@ -116,13 +115,16 @@ def terminal(events: Sequence[ev.Event]) -> ev.Finished | ev.Failed:
 
 
 def shape(events: Iterable[ev.Event]) -> list[object]:
-    """Return the events in a form that compares by value (errors compare by identity)."""
-    return [
-        (event.error.code, getattr(event.error, "kind", None), event.error.detail, event.error.retry_after)
-        if isinstance(event, ev.Failed)
-        else event
-        for event in events
-    ]
+    """Return the events in a form that compares by value (errors compare by identity), adjacent text joined."""
+    found: list[object] = []
+    for event in events:
+        if isinstance(event, ev.Failed):
+            found.append((event.error.code, getattr(event.error, "kind", None), event.error.detail, event.error.retry_after))
+        elif isinstance(event, ev.TextDelta) and found and isinstance(found[-1], ev.TextDelta):
+            found[-1] = ev.TextDelta(found[-1].text + event.text)
+        else:
+            found.append(event)
+    return found
 
 
 def fold(events: Iterable[ev.Event]) -> Reply:
