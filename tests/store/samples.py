@@ -1,6 +1,6 @@
 """Turns to store, each later than the one made before."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import count
 from typing import Any
 
@@ -13,6 +13,8 @@ _moments = count(1_760_000_000_000, 10_000)
 
 EMPTY_REPLY = Reply("", (), (), (), UsageReported(), None, "", None)
 IMAGE_PARTS = '[{"type": "text", "text": "ما هذا؟"},{"type":"image_url","image_url":{"url":"https://example.org/i.png"}}]'
+ASKED = {field.name for field in fields(TurnBegun)}
+REPLIED = {field.name for field in fields(Reply)}
 
 
 def turn(
@@ -32,8 +34,8 @@ def turn(
 def changed(record: TurnRecord, **more: Any) -> TurnRecord:
     """The record with these members replaced; `provider` and `model` are those that answered."""
     begun, ended = record.begun, record.ended
-    asked = {name: more.pop(name) for name in list(more) if name in TurnBegun.__slots__ and name not in ("provider", "model")}
-    replied = {name: more.pop(name) for name in list(more) if name in Reply.__slots__}
+    asked = {name: more.pop(name) for name in list(more) if name in ASKED and name not in ("provider", "model")}
+    replied = {name: more.pop(name) for name in list(more) if name in REPLIED}
     return TurnRecord(replace(begun, **asked), replace(ended, **{"reply": replace(ended.reply, **replied), **more}))
 
 
@@ -74,5 +76,7 @@ def rich_turn() -> TurnRecord:
         TurnError("provider_error", "تعذّر الرد", retryable=True, retry_after=1.5, upstream_status=500, upstream="sk-… said {…}"),
         (Attempt("anthropic", "claude-haiku-5-5", "provider_overloaded", 529), Attempt("groq", "x", "provider_timeout")),
         abandoned=True,
+        cached=True,
+        answer_key="9f86d081884c7d659a2feaa0c55ad015",
     )
     return TurnRecord(begun, ended)
