@@ -13,6 +13,7 @@ from gateway import __version__
 from gateway.access.budgets import Budgets
 from gateway.access.origins import Origins
 from gateway.admission import open_admission
+from gateway.engine.answers import Answers
 from gateway.engine.attempts import Attempts
 from gateway.engine.following import Following
 from gateway.engine.idempotency import Keys
@@ -34,6 +35,7 @@ from gateway.observe.prices import Prices
 from gateway.observe.turns import TurnLines
 from gateway.providers.registry import wire
 from gateway.settings import Settings
+from gateway.store.answers import PostgresAnswers
 from gateway.store.base import StoreUnavailable
 from gateway.store.dsn import parse_dsn
 from gateway.store.exporting import LogExport
@@ -103,8 +105,9 @@ async def _open(
     router = _router(settings, simulated_at)
     recent = RecentCalls()
     upstream = Upstream(session, timeouts, settings.max_reply_bytes)
+    attempts = Attempts(router, upstream if telemetry is None else telemetry.watched(upstream), _policy(settings))
     engine = Engine(
-        Attempts(router, upstream if telemetry is None else telemetry.watched(upstream), _policy(settings)),
+        attempts,
         writer,
         recent,
         Limits(settings.turn_timeout_s, settings.abandon_s, settings.max_reply_bytes, settings.max_active_turns),
@@ -121,7 +124,11 @@ async def _open(
     prompts = PromptBuilder(store, recent, settings.history_messages, settings.max_output_tokens)
     admission = open_admission(settings, store, session, stack)
     metrics = _metrics(engine, writer, router, admission.budgets, worker, stack)
-    intake = Intake(engine, router, prompts, store, keys, admission.rates, admission.ledger, simulated=simulated_at is not None)
+    # What the simulator said is nobody's answer.
+    ttl_s = 0 if simulated_at is not None else settings.cache_ttl_s
+    answers = Answers(attempts, PostgresAnswers(store), ttl_s, metrics.answered) if ttl_s else None
+    simulated = simulated_at is not None
+    intake = Intake(engine, router, prompts, store, keys, admission.rates, admission.ledger, answers, simulated=simulated)
     engine.watchers.extend((intake, TurnLines()) if telemetry is None else (intake, TurnLines(), telemetry))
     # The first thing to happen at the end: nothing below waits long for the database then.
     stack.callback(store.hurry)
@@ -145,7 +152,7 @@ async def _open(
         budgets=admission.budgets,
         heartbeat_s=settings.heartbeat_s,
         version=__version__,
-        simulated=simulated_at is not None,
+        simulated=simulated,
     )
 
 

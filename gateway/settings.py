@@ -121,6 +121,7 @@ class Settings(BaseModel):
     max_body_bytes: Bytes = 10 * 1024 * 1024
     max_tool_rounds: Positive = 25
     retention_days: Annotated[int, Field(ge=0, le=36_600)] = 0
+    cache_ttl_s: Annotated[int, Field(ge=0, le=366 * 86_400)] = 0
     journal_max_bytes: Bytes = 1024 * 1024 * 1024
 
     api_keys: Secrets = ()

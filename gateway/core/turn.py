@@ -90,7 +90,8 @@ class TurnEnded:
     """How a turn ended. `provider` and `model` are those that answered (or were asked last).
 
     `first_output_ms` and `ended_ms` are Unix milliseconds; `cost_usd` None means no known price. `abandoned`: ended because
-    nobody was attached any more.
+    nobody was attached any more. `cached`: the reply is that of another turn, which paid for it; `question_hash`: the hash of the
+    question that this one answers when it is asked again.
     """
 
     status: TurnStatus
@@ -103,6 +104,8 @@ class TurnEnded:
     error: TurnError | None = None
     attempts: tuple[Attempt, ...] = ()
     abandoned: bool = False
+    cached: bool = False
+    question_hash: str | None = None
 
 
 @value

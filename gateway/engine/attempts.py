@@ -36,6 +36,17 @@ class Caller(Protocol):
         ...
 
 
+class Source(Protocol):
+    """Where a turn's reply comes from."""
+
+    async def run(self, choice: Choice, prompt: Prompt, trail: Trail, take: Take, *, stream: bool) -> None:
+        """Give `take` batches of events, the last event terminal, or none more once it returns that it has had enough.
+
+        It adds each batch to `trail.fold`: what has been put out is read from there. Never raises a `GatewayError`.
+        """
+        ...
+
+
 class Attempts:
     """Makes the upstream calls of turns: retries, other keys, other providers, continuations."""
 
@@ -45,11 +56,11 @@ class Attempts:
         self._policy = policy or Policy()
 
     async def run(self, choice: Choice, prompt: Prompt, trail: Trail, take: Take, *, stream: bool) -> None:
-        """Give `take` batches of events, the last event terminal, or none more once it returns that it has had enough.
-
-        It adds each batch to `trail.fold`: what has been put out is read from there. Never raises a `GatewayError`.
-        """
+        """See `Source`."""
         course = Course(self._router, self._policy, choice, trail, asyncio.get_running_loop().time)
+        if trail.parts:
+            # Another turn's call, which broke off, brought what has come.
+            course.broken_off = trail.fold.reply().content
         step = course.first()
         while not isinstance(step, GiveUp):
             if isinstance(step, Pause):

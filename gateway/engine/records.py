@@ -8,6 +8,7 @@ from gateway.core.fold import Fold
 from gateway.core.ids import new_turn_id
 from gateway.core.turn import TurnBegun, TurnError, TurnStatus
 from gateway.core.value import value
+from gateway.engine.attempts import Source
 from gateway.engine.prompt import Prepared
 from gateway.engine.routing import Choice
 
@@ -18,7 +19,7 @@ INTERRUPTED = TurnError("interrupted", "The server restarted before the reply wa
 
 @value
 class NewTurn:
-    """An authorised, prepared request."""
+    """An authorised, prepared request. `source`: where its reply is to come from, if not from the providers."""
 
     conversation_id: str
     caller: str | None
@@ -32,6 +33,7 @@ class NewTurn:
     turn_id: str | None = None
     charged_on: str | None = None
     uncounted: bool = False
+    source: Source | None = None
 
 
 def now_ms() -> int:

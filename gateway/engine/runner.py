@@ -217,7 +217,8 @@ class Engine:
     async def _consume(self, run: _Run) -> None:
         new = run.new
         take = partial(self._take, run)
-        await self._attempts.run(new.choice, new.prepared.prompt, run.trail, take, stream=new.streamed)
+        source = new.source or self._attempts
+        await source.run(new.choice, new.prepared.prompt, run.trail, take, stream=new.streamed)
         if run.turn.fold.terminal is None:
             raise GatewayError("provider_error", "The reply broke off.")
 
@@ -263,6 +264,8 @@ class Engine:
             error=error_of(status, turn.fold),
             attempts=tuple(trail.attempts),
             abandoned=run.abandoned,
+            cached=trail.cached,
+            question_hash=trail.question_hash,
         )
 
     def _cost(self, trail: Trail) -> float | None:

@@ -15,10 +15,11 @@ class Trail:
     """`provider` and `model` are those asked last; `attempts` the calls that did not answer the turn, in order.
 
     A reply that was continued is several providers' work: `parts` holds what each of the earlier ones used, `own` what the
-    current one did. `unsaid` is what a broken whole reply held.
+    current one did. `unsaid` is what a broken whole reply held. `cached`: the reply is another turn's, which paid for it;
+    `question_hash`: see `TurnEnded`.
     """
 
-    __slots__ = ("attempts", "fold", "model", "own", "parts", "provider", "unsaid")
+    __slots__ = ("attempts", "cached", "fold", "model", "own", "parts", "provider", "question_hash", "unsaid")
 
     def __init__(self, provider: str, model: str, fold: Fold) -> None:
         self.provider = provider
@@ -28,6 +29,8 @@ class Trail:
         self.parts: list[tuple[str, str, UsageReported]] = []
         self.own = NOTHING
         self.unsaid: list[Event] = []
+        self.cached = False
+        self.question_hash: str | None = None
 
     def asked(self, provider: str, model: str) -> None:
         """A call goes out."""
@@ -52,6 +55,8 @@ class Trail:
 
     def cost(self, price: Price) -> float | None:
         """US dollars for the whole reply, None when a price or a count is unknown."""
+        if self.cached:
+            return 0.0
         if not self.parts:
             return price(self.provider, self.model, self.fold.usage)
         costs = [price(*part) for part in (*self.parts, (self.provider, self.model, self.own))]

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -56,6 +56,7 @@ class Metrics:
         self._retries = self._counter("retries", "Upstream calls of a turn beyond its first", "provider")
         self._fallbacks = self._counter("fallbacks", "Turns that another provider answered", "provider")
         self._resumes = self._counter("resumes", "Streams that were gone on with")
+        self._answers = self._counter("answers", "Questions that may be answered from the cache, by what answered", "result")
         self._spooled = self._counter("spooled", "Turns that went to the journal first")
         self._first = self._histogram("time_to_first_token_seconds", "From the request to the first output", _SECONDS, "provider")
         self._total = self._histogram("turn_seconds", "From the request to the reply's end", _SECONDS, "provider")
@@ -125,6 +126,10 @@ class Metrics:
     def resumed(self) -> None:
         """A client went on with a stream."""
         self._resumes.inc()
+
+    def answered(self, result: Literal["hit", "shared", "miss"]) -> None:
+        """A question was answered from the log, by another turn's reply as it was written, or by the provider."""
+        self._answers.labels(result).inc()
 
     def start(self) -> None:
         """Begin to sample."""

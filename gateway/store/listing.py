@@ -85,7 +85,7 @@ def _listed(row: Row, match: Match | None) -> dict[str, Any]:
 
 
 def _message(row: Row, calls: Iterable[Row]) -> dict[str, Any]:
-    return {
+    message = {
         "id": str(row["id"]),
         "role": row["role"],
         "content": row["content"],
@@ -101,6 +101,7 @@ def _message(row: Row, calls: Iterable[Row]) -> dict[str, Any]:
         "usage": {name: row[name] for name in _USAGE} if row["role"] == "assistant" else None,
         "error": _error(_loaded(row["error"])),
     }
+    return message | {"cached": True} if row["cached"] else message
 
 
 def _call(row: Row) -> dict[str, Any]:

@@ -10,6 +10,7 @@ WITH turns AS MATERIALIZED (
         nullif(b.tool_results, '[]')::json AS tool_results,
         nullif(b.provider, e.provider) AS requested_provider, nullif(b.model, e.model) AS requested_model,
         e.status, e.provider, e.model, e.first_output_ms, e.ended_ms, e.cost_usd, e.error, e.abandoned,
+        e.cached, e.question_hash,
         nullif(e.attempts, '[]')::json AS attempts,
         r.content, r.tool_calls, r.finish_reason, r.layout, r.state,
         nullif(r.thoughts, '[]')::json AS thoughts, nullif(r.sources, '[]')::json AS sources,
@@ -24,7 +25,8 @@ WITH turns AS MATERIALIZED (
         ),
         json_to_record(record.ended) AS e (
             status text, provider text, model text, reply json, ended_ms bigint, first_output_ms bigint,
-            cost_usd double precision, error json, attempts text, abandoned boolean
+            cost_usd double precision, error json, attempts text, abandoned boolean,
+            cached boolean, question_hash text
         ),
         json_to_record(e.reply) AS r (
             content text, tool_calls json, thoughts text, sources text, usage json, finish_reason text, layout text, state json
@@ -55,7 +57,7 @@ replied AS (
         provider, model, requested_provider, requested_model, finish_reason, started_ms, first_output_ms, ended_ms,
         input_tokens, output_tokens, cached_tokens, reasoning_tokens, cache_write_tokens, cost_usd,
         thoughts, sources, error, attempts, tool_results, state, layout,
-        request_hash, request_id, idempotency_key, streamed, simulated, abandoned
+        request_hash, request_id, idempotency_key, streamed, simulated, abandoned, cached, question_hash
     )
     SELECT
         t.conversation_id, 'assistant', t.content, t.answered_at, t.turn_id, t.status, t.caller, t.question IS NULL,
@@ -63,7 +65,7 @@ replied AS (
         t.started_ms, t.first_output_ms, t.ended_ms,
         t.input_tokens, t.output_tokens, t.cached_tokens, t.reasoning_tokens, t.cache_write_tokens, t.cost_usd,
         t.thoughts, t.sources, t.error, t.attempts, t.tool_results, t.state, t.layout,
-        t.request_hash, t.request_id, t.idempotency_key, t.streamed, t.simulated, t.abandoned
+        t.request_hash, t.request_id, t.idempotency_key, t.streamed, t.simulated, t.abandoned, t.cached, t.question_hash
     FROM turns t
     JOIN owned ON owned.id = t.conversation_id
     LEFT JOIN asked ON asked.turn_id = t.turn_id -- so that a question's id is lower than its reply's

@@ -22,4 +22,5 @@ def _read(*names: str) -> str:
     return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
 
 
-QUERIES: Final = parse(_read("queries.sql", "put.sql", "statistics.sql", "reports.sql", "search.sql", "days.sql", "threads.sql"))
+_FILES: Final = ("queries", "put", "statistics", "reports", "search", "days", "threads", "answers")
+QUERIES: Final = parse(_read(*(f"{name}.sql" for name in _FILES)))

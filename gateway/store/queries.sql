@@ -27,7 +27,7 @@ WHERE c.id = $1 AND (
 -- $2: all of them, else those of turns of caller $3.
 SELECT
     id, role, content, timestamp, turn_id, status, provider, model, finish_reason, started_ms, thoughts, sources, error,
-    input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost_usd
+    input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost_usd, cached
 FROM messages
 WHERE conversation_id = $1 AND ($2 OR caller = $3)
 ORDER BY timestamp, id;
@@ -78,7 +78,8 @@ SELECT
     m.started_ms, m.first_output_ms, m.ended_ms,
     m.input_tokens, m.output_tokens, m.cached_tokens, m.reasoning_tokens, m.cache_write_tokens, m.cost_usd,
     m.thoughts, m.sources, m.error, m.attempts, m.tool_results, m.state, m.layout,
-    m.request_hash, m.request_id, m.idempotency_key, m.streamed, m.simulated, m.abandoned,
+    m.request_hash, m.request_id, m.idempotency_key, m.streamed, m.simulated, m.abandoned, m.cached,
+    m.question_hash,
     asked.content AS question, asked.parts
 FROM messages m
 LEFT JOIN messages asked ON asked.turn_id = m.turn_id AND asked.role = 'user'

@@ -109,6 +109,8 @@ def _ended(row: Row, reply: Reply) -> TurnEnded:
         error=None if error is None else TurnError(**error),
         attempts=tuple(Attempt(**attempt) for attempt in _loaded(row["attempts"], [])),
         abandoned=row["abandoned"],
+        cached=bool(row["cached"]),
+        question_hash=row["question_hash"],
     )
 
 

@@ -166,7 +166,7 @@ c.id > {0}
 SELECT
     m.id, m.conversation_id, m.role, m.content, m.timestamp, m.turn_id, m.status, m.provider, m.model, m.finish_reason,
     m.started_ms, m.thoughts, m.sources, m.error,
-    m.input_tokens, m.output_tokens, m.cached_tokens, m.reasoning_tokens, m.cost_usd
+    m.input_tokens, m.output_tokens, m.cached_tokens, m.reasoning_tokens, m.cost_usd, m.cached
 FROM messages m JOIN conversations c ON c.id = m.conversation_id
 WHERE m.conversation_id = ANY ($1::text[]) AND ($2 OR c.owner IS NOT NULL OR m.caller = $3)
 ORDER BY m.conversation_id, m.timestamp, m.id;

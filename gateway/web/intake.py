@@ -12,6 +12,7 @@ from gateway.core.ids import new_conversation_id
 from gateway.core.request import ChatRequest
 from gateway.core.turn import TurnRecord
 from gateway.core.value import value
+from gateway.engine.answers import Answers, Wish
 from gateway.engine.idempotency import Keys
 from gateway.engine.live import LiveTurn
 from gateway.engine.prompt import PromptBuilder
@@ -42,6 +43,7 @@ class Intake:
         keys: Keys,
         rates: RateLimits,
         ledger: Ledger,
+        answers: Answers | None,
         *,
         simulated: bool,
     ) -> None:
@@ -52,15 +54,25 @@ class Intake:
         self._keys = keys
         self._rates = rates
         self._ledger = ledger
+        self._answers = answers
         self._simulated = simulated
         self._allowed: OrderedDict[str, str | None] = OrderedDict()
 
     async def accept(
-        self, request: ChatRequest, caller: Caller, *, request_id: str, streamed: bool, idempotency_key: str | None
+        self,
+        request: ChatRequest,
+        caller: Caller,
+        *,
+        request_id: str,
+        streamed: bool,
+        idempotency_key: str | None,
+        wish: Wish,
     ) -> Accepted:
         """The turn a request asks for: a new one, or the one its key stands for. Raises `GatewayError`."""
         if idempotency_key is None:
-            new = await self._begin(request, caller, None, request_id=request_id, streamed=streamed, idempotency_key=None)
+            new = await self._begin(
+                request, caller, None, request_id=request_id, streamed=streamed, idempotency_key=None, wish=wish
+            )
             return Accepted(*new)
         quota: Quota | None = None
         began = False
@@ -69,7 +81,7 @@ class Intake:
             nonlocal quota, began
             began = True
             turn, quota = await self._begin(
-                request, caller, turn_id, request_id=request_id, streamed=streamed, idempotency_key=idempotency_key
+                request, caller, turn_id, request_id=request_id, streamed=streamed, idempotency_key=idempotency_key, wish=wish
             )
             return turn
 
@@ -85,12 +97,14 @@ class Intake:
         request_id: str,
         streamed: bool,
         idempotency_key: str | None,
+        wish: Wish,
     ) -> tuple[LiveTurn, Quota | None]:
         choice = self._router.choose(request.provider, request.model, pinned=request.pinned)
         conversation_id = request.conversation_id or new_conversation_id()
         if request.conversation_id:
             await self._check_access(conversation_id, caller.id)
         prepared = await self._prompts.build(request, conversation_id, Viewer(caller.id))
+        source = None if self._answers is None else self._answers.question(choice, prepared.prompt, wish)
         rate = await self._rates.turn(caller)
         charge = await self._ledger.charge(caller, conversation_id, follow_up=prepared.question is None)
         try:
@@ -110,6 +124,7 @@ class Intake:
                     turn_id=turn_id,
                     charged_on=charge.charged_on,
                     uncounted=charge.uncounted,
+                    source=source,
                 )
             )
         except BaseException:
@@ -117,6 +132,8 @@ class Intake:
             raise
         charge.begun(turn.begun.turn_id)
         turn.when_ended(lambda outcome: charge.close(TurnRecord(turn.begun, outcome.ended) if outcome.ended else None))
+        if source is not None:
+            turn.when_ended(lambda _: source.close())
         return turn, tightest(rate, charge.quota)
 
     def begun(self, turn: LiveTurn) -> None:

@@ -92,6 +92,14 @@ PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "schema": {"type": "string"},
         "example": examples.EVENT_ID,
     },
+    "Cache-Control": {
+        "name": "Cache-Control",
+        "in": "header",
+        "description": "Where replies may come from a cache: `no-cache` asks the provider anew (without meaning beside `Accept: "
+        "text/event-stream`), `no-store` also keeps the reply from answering others.",
+        "schema": {"type": "string"},
+        "example": "no-store",
+    },
     "window": {
         "name": "window",
         "in": "query",

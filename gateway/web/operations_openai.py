@@ -28,7 +28,7 @@ OPENAI: Final = (
             Answer(204, "The event named by `Last-Event-ID` was the last one.", media=None),
         ),
         REQUEST_ERRORS,
-        parameters=("Idempotency-Key", "Last-Event-ID"),
+        parameters=("Idempotency-Key", "Last-Event-ID", "Cache-Control"),
         body=CompletionBody,
         body_examples=examples.REQUESTS,
         limited=True,

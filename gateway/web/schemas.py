@@ -106,6 +106,8 @@ class ChatReply(AnswerModel):
     """What was tried before, in order; absent when the first call answered."""
     simulated: Literal[True] | None = None
     """Stands in replies of the built-in simulator."""
+    cached: Literal[True] | None = None
+    """The reply was given before, to the same question; all token counts and the cost are 0."""
 
 
 class StreamStart(AnswerModel):
@@ -238,6 +240,8 @@ class LoggedMessage(AnswerModel):
     sources: list[Source]
     usage: Usage | None
     error: LoggedError | None
+    cached: Literal[True] | None = None
+    """The reply is that of another turn, which paid for it."""
 
 
 class StoredConversation(AnswerModel):

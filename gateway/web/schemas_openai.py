@@ -106,6 +106,8 @@ class ChatCompletion(AnswerModel):
     conversation_id: str
     simulated: Literal[True] | None = None
     """Stands in replies of the built-in simulator."""
+    cached: Literal[True] | None = None
+    """The reply was given before, to the same question; all token counts and the cost are 0."""
 
 
 class Delta(AnswerModel):
@@ -144,6 +146,8 @@ class ChatCompletionChunk(AnswerModel):
     conversation_id: str | None = None
     """In the first chunk."""
     simulated: Literal[True] | None = None
+    cached: Literal[True] | None = None
+    """Beside the finish reason."""
 
 
 class Model(AnswerModel):

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from gateway.access.callers import Caller
 from gateway.core.errors import GatewayError
+from gateway.engine.answers import Wish
 from gateway.engine.following import FollowedTurn
 from gateway.engine.live import LiveTurn
 from gateway.web.edge import QUOTA
@@ -86,6 +87,22 @@ def last_event_id(request: web.Request) -> EventId | None:
     if found is None:
         raise GatewayError("invalid_request", "The Last-Event-ID is not one that this server gave.")
     return found
+
+
+def cache_wish(request: web.Request) -> Wish:
+    """What `Cache-Control` says of answers that were given before.
+
+    Clients of server-sent events send `no-cache` with every request, unasked (WHATWG HTML, "9.2.2 The EventSource interface",
+    by way of the cache mode; react-native-sse 1.2 by name), so from them it says nothing.
+    """
+    said = request.headers.get("Cache-Control")
+    if said is None:
+        return "usual"
+    directives = {directive.strip().lower() for directive in said.split(",")}
+    if "no-store" in directives:
+        return "no-store"
+    reads_events = "text/event-stream" in request.headers.get("Accept", "")
+    return "no-cache" if "no-cache" in directives and not reads_events else "usual"
 
 
 def idempotency_key(request: web.Request) -> str | None:

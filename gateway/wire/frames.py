@@ -167,6 +167,8 @@ def reply_body(begun: TurnBegun, ended: TurnEnded, message_id: int | None, conve
         body["attempts"] = [{"provider": tried.provider, "model": tried.model, "code": tried.code} for tried in ended.attempts]
     if begun.simulated:
         body["simulated"] = True
+    if ended.cached:
+        body["cached"] = True
     return dumps(body)
 
 

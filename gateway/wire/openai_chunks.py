@@ -77,7 +77,7 @@ def completion_body(begun: TurnBegun, ended: TurnEnded, tape: Tape) -> bytes:
     if annotations := [_annotation(source, text) for source, text in _placed_sources(tape) if source.url]:
         message["annotations"] = annotations
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(ended)}
-    body = _envelope(begun, ended.provider, ended.model, "chat.completion") | _extras(begun)
+    body = _envelope(begun, ended.provider, ended.model, "chat.completion") | _extras(begun) | _from_cache(ended)
     return dumps(body | {"choices": [choice], "usage": _usage(ended)})
 
 
@@ -133,7 +133,7 @@ class Chunks:
         that a client which lost any gets all of them again."""
         envelope = _envelope(self._begun, ended.provider, ended.model, "chat.completion.chunk")
         choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": _finish_reason(ended)}
-        frames = b"data: %b\n\n" % dumps(envelope | {"choices": [choice]} | self._nulls)
+        frames = b"data: %b\n\n" % dumps(envelope | _from_cache(ended) | {"choices": [choice]} | self._nulls)
         usage = _usage(ended)
         if self._nulls and usage is not None:
             frames += b"data: %b\n\n" % dumps(envelope | {"choices": [], "usage": usage})
@@ -160,6 +160,11 @@ def _extras(begun: TurnBegun) -> dict[str, Any]:
     """What the format does not have: once in a stream, in its first chunk."""
     found = {"conversation_id": begun.conversation_id}
     return found | {"simulated": True} if begun.simulated else found
+
+
+def _from_cache(ended: TurnEnded) -> dict[str, Any]:
+    """Known at the end alone: in a stream, it stands beside the finish reason."""
+    return {"cached": True} if ended.cached else {}
 
 
 def _call(call: ToolCall) -> dict[str, Any]:

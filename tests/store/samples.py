@@ -77,6 +77,6 @@ def rich_turn() -> TurnRecord:
         (Attempt("anthropic", "claude-haiku-5-5", "provider_overloaded", 529), Attempt("groq", "x", "provider_timeout")),
         abandoned=True,
         cached=True,
-        answer_key="9f86d081884c7d659a2feaa0c55ad015",
+        question_hash="9f86d081884c7d659a2feaa0c55ad015",
     )
     return TurnRecord(begun, ended)

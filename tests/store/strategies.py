@@ -78,5 +78,7 @@ records = st.builds(
         error=st.none() | errors,
         attempts=_tuples(st.builds(Attempt, text, text, code, st.none() | st.integers(100, 599))),
         abandoned=st.booleans(),
+        cached=st.booleans(),
+        question_hash=maybe_text,
     ),
 )
