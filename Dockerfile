@@ -2,6 +2,7 @@
 FROM python:3.11-slim-trixie AS installed
 
 RUN python -m venv /opt/venv
+WORKDIR /requirements
 COPY requirements.txt requirements-otel.txt ./
 # requirements-otel.txt adds OpenTelemetry.
 ARG REQUIREMENTS=requirements.txt
@@ -11,7 +12,8 @@ RUN /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-che
 FROM python:3.11-slim-trixie
 
 # A fixed uid, so that a volume keeps its owner from one image to the next.
-RUN useradd --uid 10001 --user-group --create-home --shell /usr/sbin/nologin gateway \
+RUN groupadd --gid 10001 gateway \
+    && useradd --uid 10001 --gid gateway --create-home --shell /usr/sbin/nologin gateway \
     && install --directory --owner=gateway --group=gateway --mode=0700 /data
 
 COPY --from=installed /opt/venv /opt/venv
@@ -31,8 +33,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     DATA_DIR=/data \
     LOG_FORMAT=json
 
-USER gateway
-VOLUME /data
+# By number: Kubernetes cannot tell from a name that it is not root. No VOLUME, which Railway refuses: mount one on /data.
+USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \

@@ -1,4 +1,4 @@
-"""What a newcomer's machine gets: pinned packages, .env.example, the image and the compose file."""
+"""What a newcomer's machine gets: pinned packages, .env.example and the image."""
 
 import ast
 import importlib.util
@@ -8,10 +8,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
-import yaml
 from dotenv import dotenv_values
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -167,48 +165,6 @@ def test_env_example_explains_every_setting() -> None:
     assert not unexplained
 
 
-def compose() -> Any:
-    return yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-
-
-def test_compose_runs_the_gateway_beside_a_database() -> None:
-    services = compose()["services"]
-    assert services.keys() == {"app", "db"}
-    app, database = services["app"], services["db"]
-    assert database["container_name"] == "m3ajem_gateway_db"
-    assert database["environment"]["POSTGRES_DB"] == "m3ajem_gateway"
-    assert re.fullmatch(r"postgres:\d+\.\d+", database["image"])
-    assert database["healthcheck"]["test"][:2] == ["CMD", "pg_isready"]
-    assert app["depends_on"] == {"db": {"condition": "service_healthy"}}
-    assert app["environment"]["ALLOW_ANONYMOUS"] == "true"
-
-
-def test_compose_publishes_on_loopback_alone() -> None:
-    published = [port for service in compose()["services"].values() for port in service["ports"]]
-    assert published
-    assert all(port.startswith("127.0.0.1:") for port in published)
-
-
-def test_compose_keeps_its_data_in_volumes() -> None:
-    document = compose()
-    mounts = [mount.partition(":") for service in document["services"].values() for mount in service["volumes"]]
-    assert {source for source, _, _ in mounts} == document["volumes"].keys()
-    assert document["services"]["app"]["environment"]["DATA_DIR"] in {target for _, _, target in mounts}
-
-
-def test_compose_settings_are_settings_and_start_the_server() -> None:
-    environment = compose()["services"]["app"]["environment"]
-    assert {name.lower() for name in environment} <= Settings.model_fields.keys()
-    settings = load(environment, None)
-    assert settings.host == "0.0.0.0"
-    assert not settings.callers_configured
-
-
-def test_compose_waits_for_running_turns() -> None:
-    grace = compose()["services"]["app"]["stop_grace_period"]
-    assert int(grace.removesuffix("s")) > Settings().drain_s
-
-
 def dockerfile() -> list[str]:
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     return [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -219,10 +175,9 @@ def instruction(name: str) -> list[str]:
 
 
 def test_image_runs_as_nobody_in_particular_and_stops_on_sigterm() -> None:
-    assert instruction("USER") == ["gateway"]
+    assert instruction("USER") == ["10001:10001"]
     assert instruction("STOPSIGNAL") == ["SIGTERM"]
     assert instruction("CMD") == ['["python", "run.py"]']
-    assert instruction("VOLUME") == ["/data"]
     assert "/health/live" in instruction("HEALTHCHECK")[0]
 
 
