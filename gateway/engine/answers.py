@@ -178,12 +178,6 @@ class Question:
             last = flight
         trail.cached = False
         trail.provider, trail.model = choice.target.name, choice.model
-        if trail.fold.has_output:
-            # What has come stays, and another call goes on from there.
-            trail.parts.append((trail.provider, trail.model, FREE))
-            stream = True
-            if take([ev.Rerouted("retrying", trail.provider, trail.model)]):
-                return
         if self._anew or (last is not None and last.failures >= _FAILURES):
             await self._asked(choice, prompt, trail, take, stream=stream)
             return
@@ -227,9 +221,14 @@ class Question:
 
     async def _asked(self, choice: Choice, prompt: Prompt, trail: Trail, take: Take, *, stream: bool) -> None:
         self._answers.counted("miss")
-        continued = bool(trail.parts)
+        if trail.fold.has_output:
+            # What has come stays, and another call goes on from there.
+            trail.parts.append((trail.provider, trail.model, FREE))
+            stream = True
+            if take([ev.Rerouted("retrying", trail.provider, trail.model)]):
+                return
         await self._answers.ask.run(choice, prompt, trail, take, stream=stream)
-        if not continued and _answers_again(choice, trail):
+        if _answers_again(choice, trail):
             trail.question_hash = self._key
 
 
