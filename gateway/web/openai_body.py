@@ -1,7 +1,7 @@
 """The body of POST /v1/chat/completions: what is taken, ignored and refused, and how it becomes a `ChatRequest`.
 
 Source: `CompletionCreateParams` of the openai 3.54 client. Parameters that this page does not name change how a reply is
-worded or billed, not what it is (`top_p`, `seed`, `reasoning_effort`, `service_tier`, `user`…): they are ignored. Those that
+worded or billed, not what it is (`top_p`, `seed`, `reasoning_effort`, `service_tier`…): they are ignored. Those that
 promise the client something that it would not get are refused.
 """
 
@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     StrictBool,
     StrictStr,
+    TypeAdapter,
     ValidationError,
     WithJsonSchema,
     model_validator,
@@ -42,6 +43,7 @@ from gateway.web.chat_body import (
 from gateway.web.validation import invalid
 
 _HOW_ASKED = ("stream", "stream_options")
+_LINE: TypeAdapter[str] = TypeAdapter(Line)
 
 
 def _only(*allowed: Any) -> tuple[AfterValidator, WithJsonSchema]:
@@ -53,6 +55,14 @@ def _only(*allowed: Any) -> tuple[AfterValidator, WithJsonSchema]:
         return value
 
     return AfterValidator(check), WithJsonSchema({"enum": [None, *allowed]})
+
+
+def _name_or_nothing(value: Any) -> str | None:
+    """OpenAI's `user` is any text: one that cannot name a conversation names none."""
+    try:
+        return _LINE.validate_python(value)
+    except ValidationError:
+        return None
 
 
 class _Body(BaseModel):
@@ -99,7 +109,7 @@ class CompletionMetadata(_Body):
     """What the client says about the request."""
 
     conversation_id: Line | None = None
-    """The conversation that the request belongs to; absent: the one whose reply stands in `messages`, or a new one."""
+    """The conversation that the request belongs to; absent: the one that `user` names."""
 
 
 class StreamOptions(_Body):
@@ -133,6 +143,9 @@ class CompletionBody(_Body):
     tool_choice: Literal["auto", "none", "required"] | NamedChoice | None = None
     """Whether the model may, must not or must call a tool, or which one it must call."""
     metadata: CompletionMetadata | None = None
+    user: Annotated[str | None, BeforeValidator(_name_or_nothing), WithJsonSchema({"type": ["string", "null"]})] = None
+    """The conversation that the request belongs to, where `metadata` names none: 1 to 200 characters without control characters.
+    Absent, or another caller's: the one whose reply stands in `messages`, or a new one."""
     n: Annotated[Any, *_only(1)] = None
     """One choice is given."""
     stop: Annotated[Any, *_only("", [])] = None
@@ -167,12 +180,16 @@ class CompletionBody(_Body):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A parsed request; `usage`: token counts at the stream's end. The request has no provider yet, `model` says whose."""
+    """A parsed request; `usage`: token counts at the stream's end. The request has no provider yet, `model` says whose.
+
+    `user` names its conversation if nothing else in it does.
+    """
 
     request: ChatRequest
     model: str
     streamed: bool
     usage: bool
+    user: str | None
 
 
 def parse_completion(body: bytes) -> Completion:
@@ -186,7 +203,7 @@ def parse_completion(body: bytes) -> Completion:
     except ValidationError as error:
         raise invalid(error) from None
     usage = parsed.stream_options is not None and bool(parsed.stream_options.include_usage)
-    return Completion(_request(parsed, _hash(value)), parsed.model, bool(parsed.stream), usage)
+    return Completion(_request(parsed, _hash(value)), parsed.model, bool(parsed.stream), usage, parsed.user)
 
 
 def _hash(value: dict[str, Any]) -> str:

@@ -69,9 +69,20 @@ async def get_completion(request: web.Request) -> web.Response:
 
 
 async def _open(request: web.Request, caller: Caller, asked: Completion) -> LiveTurn:
+    name = asked.request.conversation_id or asked.user
+    if name is not None:
+        try:
+            return await _begin(request, caller, asked, name)
+        except GatewayError as error:
+            # A name of the client's own for somebody may be another client's too.
+            if error.code != "not_found" or asked.request.conversation_id is not None:
+                raise
+    return await _begin(request, caller, asked, await _conversation(request, caller, asked))
+
+
+async def _begin(request: web.Request, caller: Caller, asked: Completion, conversation_id: str | None) -> LiveTurn:
     services = request.app[SERVICES]
     named = resolve(services.router, asked.model)
-    conversation_id = asked.request.conversation_id or await _conversation(request, caller, asked)
     accepted = await services.intake.accept(
         replace(asked.request, provider=named.provider, model=named.model, pinned=named.pinned, conversation_id=conversation_id),
         caller,

@@ -78,6 +78,11 @@ async def test_another_callers_conversation(start_gateway: Start, client_of: Cli
         with pytest.raises(openai.NotFoundError) as caught:
             await refused
         assert caught.value.code == "not_found"
+    # Two clients may have the same name for somebody.
+    named = await ask(other, user="conv-1")
+    assert (named.model_extra or {})["conversation_id"] != "conv-1"
+    [row] = await world.gateway.rows("SELECT count(*) AS turns FROM messages WHERE conversation_id = 'conv-1' AND role = 'user'")
+    assert row["turns"] == 1
 
 
 async def test_the_callers_own_limits_alone_are_429(start_gateway: Start, client_of: Client) -> None:

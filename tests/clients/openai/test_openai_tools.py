@@ -106,6 +106,23 @@ async def test_a_conversation_of_the_clients_naming(gateway: Gateway, client: As
     assert [message["role"] for message in await logged(gateway, "درس-٢")] == ["user", "assistant", "assistant"]
 
 
+async def test_user_names_the_conversation(gateway: Gateway, client: AsyncOpenAI) -> None:
+    first = await ask(client, model="gpt-6-luna", messages=said("ما معنى «بيت»؟"), user="درس-٣")
+    text = first.choices[0].message.content or ""
+    history = said("ما معنى «بيت»؟", text, "وجمعه؟")
+    assert conversation(first) == "درس-٣"
+    assert conversation(await ask(client, model="gpt-6-luna", messages=history, user="درس-٤")) == "درس-٤"
+    both = await ask(client, model="gpt-6-luna", messages=said("سؤال"), user="درس-٣", metadata={"conversation_id": "درس-٥"})
+    assert conversation(both) == "درس-٥"
+    assert len(await logged(gateway, "درس-٣")) == 2
+    # No name at all: the history leads to it.
+    for odd in ("", "س" * 201, "سطر\nآخر"):
+        assert conversation(await ask(client, model="gpt-6-luna", messages=history, user=odd)) == "درس-٣"
+    body = {"model": "gpt-6-luna", "messages": history, "user": {"id": 7}}
+    reply = (await gateway.client.post("/v1/chat/completions", json=body)).json()
+    assert reply["conversation_id"] == "درس-٣"
+
+
 async def test_results_are_no_question(start_gateway: Start, client_of: Client) -> None:
     """As with /chat: the day's limit counts what a user asks, and nobody else's history leads into a conversation."""
     world = await closed(start_gateway, DAILY_REQUEST_LIMIT="1")
