@@ -33,8 +33,10 @@ ENV PATH=/opt/venv/bin:$PATH \
     DATA_DIR=/data \
     LOG_FORMAT=json
 
-# By number: Kubernetes cannot tell from a name that it is not root. No VOLUME, which Railway refuses: mount one on /data.
-USER 10001:10001
+# By number: Kubernetes cannot tell from a name that it is not root. RUN_AS=0:0 is for hosts whose volumes are root's.
+# No VOLUME, which Railway refuses: mount one on /data.
+ARG RUN_AS=10001:10001
+USER $RUN_AS
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \

@@ -175,7 +175,8 @@ def instruction(name: str) -> list[str]:
 
 
 def test_image_runs_as_nobody_in_particular_and_stops_on_sigterm() -> None:
-    assert instruction("USER") == ["10001:10001"]
+    assert instruction("ARG")[-1] == "RUN_AS=10001:10001"
+    assert instruction("USER") == ["$RUN_AS"]
     assert instruction("STOPSIGNAL") == ["SIGTERM"]
     assert instruction("CMD") == ['["python", "run.py"]']
     assert "/health/live" in instruction("HEALTHCHECK")[0]
