@@ -88,6 +88,11 @@ def dumps(value: Any) -> bytes:
     return orjson.dumps(value)
 
 
+def dumps_to_keep(value: Any) -> bytes:
+    """The same for what is kept for a while: orjson leaves 4 KB of room to each of its results."""
+    return bytes(memoryview(orjson.dumps(value)))
+
+
 def dumps_text(value: Any) -> str:
     """Encode a JSON value as a string."""
     return orjson.dumps(value).decode()

@@ -1,9 +1,9 @@
 """Giving up turns that nobody reads any more."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from gateway.engine.alarms import Timer, ring_in
 from gateway.engine.live import LiveTurn
 
 # A client that hung up while its turn was being accepted never attaches; one that did not is there at once.
@@ -16,7 +16,7 @@ class Abandonment:
     def __init__(self, after_s: float, stop: Callable[[LiveTurn], object]) -> None:
         self._after_s = after_s
         self._stop = stop
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[str, Timer] = {}
 
     def begun(self, turn: LiveTurn) -> None:
         """A turn began: its first reader is on the way."""
@@ -34,7 +34,7 @@ class Abandonment:
 
     def _look_in(self, turn: LiveTurn, seconds: float) -> None:
         self.over(turn)
-        self._timers[turn.begun.turn_id] = asyncio.get_running_loop().call_later(seconds, self._look, turn)
+        self._timers[turn.begun.turn_id] = ring_in(seconds, self._look, turn)
 
     def _look(self, turn: LiveTurn) -> None:
         del self._timers[turn.begun.turn_id]

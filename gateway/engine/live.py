@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, Protocol
+from typing import Final
 
 from gateway.core.errors import GatewayError
 from gateway.core.fold import Fold
 from gateway.core.turn import TurnBegun, TurnEnded
 from gateway.core.value import value
-from gateway.wire.frames import FRAME_END, PING, RETRY_LINE, done_frame, done_head, start_frame, tape_frames
+from gateway.engine.alarms import ring_in
+from gateway.wire.frames import FRAME_END, done_frame, done_head, tape_frames
 
 STRETCH_LIMIT: Final = 32_768
 PIECE_BYTES: Final = 65_536
@@ -40,6 +41,22 @@ class Outcome:
 class LiveTurn:
     """The turn's task publishes, readers read. Nothing here knows a socket."""
 
+    __slots__ = (
+        "__weakref__",
+        "_calls_at_end",
+        "_for_end",
+        "_for_first",
+        "_loop",
+        "_on_alone",
+        "_shared",
+        "_waiting",
+        "begun",
+        "first_output_ms",
+        "fold",
+        "outcome",
+        "readers",
+    )
+
     def __init__(self, begun: TurnBegun, fold: Fold, on_alone: Callable[["LiveTurn"], None]) -> None:
         self.begun = begun
         self.fold = fold
@@ -48,7 +65,8 @@ class LiveTurn:
         self.first_output_ms: int | None = None
         self._on_alone = on_alone
         self._loop = asyncio.get_running_loop()
-        self._waiting: set[asyncio.Future[bool]] = set()
+        # A dict, as an empty set takes three times as much.
+        self._waiting: dict[asyncio.Future[bool], None] = {}
         self._for_first: list[asyncio.Future[None]] = []
         self._for_end: list[asyncio.Future[None]] = []
         self._calls_at_end: list[Callable[[Outcome], None]] = []
@@ -114,12 +132,12 @@ class LiveTurn:
     def wait(self) -> asyncio.Future[bool]:
         """A future that the next publication resolves; hand it to `unwait` when it has served."""
         future = self._loop.create_future()
-        self._waiting.add(future)
+        self._waiting[future] = None
         return future
 
     def unwait(self, future: asyncio.Future[bool]) -> None:
         """Forget a future, resolved or not: its reader woke for another reason, or is gone."""
-        self._waiting.discard(future)
+        self._waiting.pop(future, None)
 
     async def changed(self) -> None:
         """Return at the next publication."""
@@ -132,7 +150,7 @@ class LiveTurn:
     async def _until(self, waiting: list[asyncio.Future[None]], timeout_s: float | None = None) -> None:
         future = self._loop.create_future()
         waiting.append(future)
-        timer = None if timeout_s is None else self._loop.call_later(timeout_s, _resolve, (future,))
+        timer = None if timeout_s is None else ring_in(timeout_s, _resolve, (future,))
         try:
             await future
         finally:
@@ -142,7 +160,7 @@ class LiveTurn:
 
     def _wake(self) -> None:
         if self._waiting:
-            waiting, self._waiting = self._waiting, set()
+            waiting, self._waiting = self._waiting, {}
             for future in waiting:
                 if not future.done():
                     future.set_result(True)
@@ -152,145 +170,3 @@ def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:
     for future in futures:
         if not future.done():
             future.set_result(None)
-
-
-class Shape(Protocol):
-    """The format in which a reader gets a turn; `resumed` stands before the first frame of a stream that is gone on with."""
-
-    resumed: bytes
-
-    def start(self, turn: LiveTurn) -> bytes:
-        """What comes first."""
-        ...
-
-    def behind(self, turn: LiveTurn, position: int) -> tuple[bytes, int]:
-        """Frames from `position` on, in bounded pieces, and the position that they reach."""
-        ...
-
-    def end(self, turn: LiveTurn, outcome: Outcome) -> Iterator[bytes]:
-        """What comes last, in pieces."""
-        ...
-
-
-class _OwnShape:
-    """The gateway's own events."""
-
-    resumed = RETRY_LINE
-
-    def start(self, turn: LiveTurn) -> bytes:
-        return start_frame(turn.begun)
-
-    def behind(self, turn: LiveTurn, position: int) -> tuple[bytes, int]:
-        return turn.frames_behind(position)
-
-    def end(self, turn: LiveTurn, outcome: Outcome) -> Iterator[bytes]:
-        return outcome.frames(turn.begun.turn_id)
-
-
-OWN_SHAPE: Final[Shape] = _OwnShape()
-
-
-class Reader:
-    """One reader of one turn, from `position` on (None: from the start event), in one `shape`.
-
-    `on_blocked` is called at each heartbeat at which the client has not yet taken what it got before the last one, with the
-    number of such heartbeats in a row.
-    """
-
-    __slots__ = (
-        "_blocked",
-        "_closed",
-        "_ending",
-        "_greeting",
-        "_heard",
-        "_heartbeat_s",
-        "_on_blocked",
-        "_pending",
-        "_position",
-        "_served",
-        "_shape",
-        "_timer",
-        "_turn",
-    )
-
-    def __init__(
-        self,
-        turn: LiveTurn,
-        position: int | None,
-        heartbeat_s: float,
-        on_blocked: Callable[[int], None] | None = None,
-        shape: Shape = OWN_SHAPE,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        self._turn = turn
-        self._shape = shape
-        self._position = -1 if position is None else position
-        self._greeting = shape.resumed if self._position >= 0 else b""
-        self._heartbeat_s = heartbeat_s
-        self._on_blocked = on_blocked
-        self._closed = self._served = False
-        self._blocked = 0
-        self._ending: Iterator[bytes] | None = None
-        self._heard = loop.time()
-        self._pending: asyncio.Future[bool] | None = None
-        self._timer = loop.call_later(heartbeat_s, self._beat)
-        turn.attach()
-
-    async def next(self) -> bytes | None:
-        """The next frames, a ping after `heartbeat_s` of silence, or None behind the terminal event."""
-        turn = self._turn
-        self._served = True
-        data = b""
-        if self._position < 0:
-            data, self._position = self._shape.start(turn), 0
-        while not self._closed:
-            if self._ending is not None:
-                return next(self._ending, None)
-            if self._position < turn.fold.tape.end:
-                frames, self._position = self._shape.behind(turn, self._position)
-                if self._greeting and frames:
-                    data, self._greeting = self._greeting, b""
-                data += frames
-            if turn.outcome is not None and self._position >= turn.fold.tape.end:
-                self._ending = self._shape.end(turn, turn.outcome)
-                return data + next(self._ending)
-            if data:
-                return data
-            if not await self._wait():
-                return PING
-        return None
-
-    def close(self) -> None:
-        """Leave the turn; a `next` that is waiting returns None. Closing again does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        self._timer.cancel()
-        if self._pending is not None and not self._pending.done():
-            self._pending.set_result(True)
-        self._turn.detach()
-
-    async def _wait(self) -> bool:
-        self._heard = asyncio.get_running_loop().time()
-        self._pending = pending = self._turn.wait()
-        try:
-            return await pending
-        finally:
-            self._pending = None
-            self._turn.unwait(pending)
-
-    def _beat(self) -> None:
-        """One timer a reader, re-armed when it fires: no timer per token."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        due = self._heard + self._heartbeat_s
-        if now >= due:
-            # Nobody waits while a slow client is being written to: what it gets then is no silence.
-            due = now + self._heartbeat_s
-            if self._pending is not None and not self._pending.done():
-                self._pending.set_result(False)
-        self._timer = loop.call_at(due, self._beat)
-        self._blocked = 0 if self._served or self._pending is not None else self._blocked + 1
-        self._served = False
-        if self._blocked and self._on_blocked is not None:
-            self._on_blocked(self._blocked)

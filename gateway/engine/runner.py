@@ -13,6 +13,7 @@ from gateway.core.fold import Fold
 from gateway.core.messages import KeptState
 from gateway.core.turn import TurnEnded, TurnError, TurnRecord, TurnStatus
 from gateway.engine.abandon import Abandonment
+from gateway.engine.alarms import ring_in
 from gateway.engine.attempts import Attempts
 from gateway.engine.kept import KeptTurns
 from gateway.engine.live import LiveTurn
@@ -186,8 +187,7 @@ class Engine:
     async def _generate(self, run: _Run) -> TurnStatus:
         turn, fold = run.turn, run.turn.fold
         run.generating = True
-        # A timer of our own: `asyncio.timeout` costs ten times as much, a hundredth of a turn.
-        deadline = asyncio.get_running_loop().call_later(self._limits.turn_timeout_s, self._too_late, run)
+        deadline = ring_in(self._limits.turn_timeout_s, self._too_late, run)
         try:
             await self._consume(run)
         except GatewayError as error:

@@ -1,8 +1,10 @@
-"""A timeout on silence that costs nothing per byte: one timer, re-armed only when it fires."""
+"""A timeout on silence that costs nothing per byte: one timer, set anew only when it rings."""
 
 import asyncio
 from types import TracebackType
 from typing import Self
+
+from gateway.engine.alarms import Timer, ring_in
 
 
 class SilenceTimeout:
@@ -11,12 +13,14 @@ class SilenceTimeout:
     `allow(seconds)` changes the limit from now on.
     """
 
+    __slots__ = ("_expired", "_heard", "_loop", "_seconds", "_task", "_timer")
+
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
         self._expired = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._task: asyncio.Task[object] | None = None
 
     def touch(self) -> None:
@@ -32,7 +36,7 @@ class SilenceTimeout:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._heard + self._seconds, self._check)
+        self._timer = ring_in(self._heard + self._seconds - self._loop.time(), self._check)
 
     def _check(self) -> None:
         if self._heard + self._seconds > self._loop.time():

@@ -11,8 +11,7 @@ from gateway.core.events import Event, Failed, Finished, ReasoningDelta, SourceF
 from gateway.engine.connector import Connector, destination
 from gateway.engine.exchange import BrokenError, Exchange
 from gateway.engine.silence import SilenceTimeout
-from gateway.providers.base import Provider, UpstreamRequest
-from gateway.providers.repeats import decode
+from gateway.providers.base import Provider, UpstreamRequest, decode
 from gateway.wire.sse import Frame, SseDecoder
 
 if TYPE_CHECKING:
@@ -150,6 +149,8 @@ class _Address:
 class _Answer:
     """What a call brings: a refusal, or a whole reply; `gateway.engine.exchange.Receiver`."""
 
+    __slots__ = ("_data", "_headers", "_heard", "_max_bytes", "_provider", "_status")
+
     def __init__(self, provider: Provider, heard: Heard, max_bytes: int) -> None:
         self._provider = provider
         self._heard = heard
@@ -194,7 +195,7 @@ class _Answer:
 class _Stream(_Answer):
     """A streamed reply; a whole one where the provider sends that instead."""
 
-    listening: "_Listening"
+    __slots__ = ("_frames", "_size", "_take", "decoder", "listening")
 
     def __init__(self, provider: Provider, heard: Heard, max_bytes: int, take: Take) -> None:
         super().__init__(provider, heard, max_bytes)
@@ -202,6 +203,7 @@ class _Stream(_Answer):
         self._take = take
         self._frames: SseDecoder | None = None
         self._size = 0
+        self.listening: _Listening
 
     def head(self, status: int, headers: Mapping[str, str]) -> float | None:
         if status == 200 and headers.get("content-type", "").partition(";")[0].strip().lower() not in _NO_STREAM:

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 from urllib.parse import unquote
 
 from gateway.core.errors import GatewayError
-from gateway.core.jsontext import dumps
+from gateway.core.jsontext import dumps_to_keep
 from gateway.core.messages import (
     AssistantMessage,
     Part,
@@ -45,7 +45,7 @@ def encode(prompt: Prompt, route: Route, stream: bool) -> UpstreamRequest:
     if stream:
         body["stream"] = True
     headers = {"content-type": "application/json", "x-api-key": route.api_key, "anthropic-version": API_VERSION}
-    return UpstreamRequest(f"{route.base_url.rstrip('/')}/v1/messages", headers, dumps(body))
+    return UpstreamRequest(f"{route.base_url.rstrip('/')}/v1/messages", headers, dumps_to_keep(body))
 
 
 def _sampling(prompt: Prompt, route: Route) -> dict[str, Any]:

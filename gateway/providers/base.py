@@ -1,14 +1,16 @@
 """What a provider is: a frozen record of pure functions. Nothing here does I/O."""
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Protocol
 
 from gateway.core.errors import UpstreamError
-from gateway.core.events import Event
+from gateway.core.events import Event, Failed, Finished, TextDelta
 from gateway.core.messages import Prompt
 from gateway.core.value import value
 from gateway.providers.repeats import Repeats
 from gateway.wire.sse import Frame
+
+_TERMINAL: Final = (Finished, Failed)
 
 
 @value
@@ -69,3 +71,49 @@ class Provider:
     decode_error: Callable[[int, Mapping[str, str], bytes], UpstreamError]
     limits: Callable[[Mapping[str, str]], float | None] = lambda _: None
     prefill: Callable[[str], bool] = lambda _: False
+
+
+def decode(decoder: Decoder, frames: Iterable[Frame]) -> list[Event]:
+    """The events of frames that came together, up to a terminal one: as if each were fed, with adjacent text joined."""
+    repeats = decoder.repeats
+    if repeats is None:
+        return _each(decoder, frames)
+    events: list[Event] = []
+    held: list[Frame] = []
+    pieces: list[bytes] = []
+    for frame in frames:
+        piece = repeats.piece(frame)
+        if piece is not None:
+            held.append(frame)
+            pieces.append(piece)
+            continue
+        if held:
+            events += _joined(decoder, repeats, held, pieces)
+            held, pieces = [], []
+            if _ended(events):
+                return events
+        events += decoder.feed(frame)
+        if _ended(events):
+            return events
+    return events + _joined(decoder, repeats, held, pieces) if held else events
+
+
+def _joined(decoder: Decoder, repeats: Repeats, held: list[Frame], pieces: list[bytes]) -> list[Event]:
+    try:
+        return [TextDelta(repeats.text(pieces))]
+    except ValueError:
+        # The parser has its own way with each of them.
+        return _each(decoder, held)
+
+
+def _each(decoder: Decoder, frames: Iterable[Frame]) -> list[Event]:
+    events: list[Event] = []
+    for frame in frames:
+        events += decoder.feed(frame)
+        if _ended(events):
+            break
+    return events
+
+
+def _ended(events: list[Event]) -> bool:
+    return bool(events) and isinstance(events[-1], _TERMINAL)

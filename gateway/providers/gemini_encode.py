@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 from urllib.parse import quote
 
-from gateway.core.jsontext import dumps, is_object, loads
+from gateway.core.jsontext import dumps_to_keep, is_object, loads
 from gateway.core.messages import (
     AssistantMessage,
     ImagePart,
@@ -39,7 +39,7 @@ def encode(prompt: Prompt, route: Route, stream: bool) -> UpstreamRequest:
     return UpstreamRequest(
         url=f"{route.base_url.rstrip('/')}/v1beta/models/{model}:{method}",
         headers={"x-goog-api-key": route.api_key, "content-type": "application/json"},
-        body=dumps(_body(prompt, route)),
+        body=dumps_to_keep(_body(prompt, route)),
     )
 
 

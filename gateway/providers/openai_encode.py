@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.core.jsontext import dumps, dumps_text
+from gateway.core.jsontext import dumps_text, dumps_to_keep
 from gateway.core.messages import (
     AssistantMessage,
     ImagePart,
@@ -46,7 +46,7 @@ def encode(path: str, prompt: Prompt, route: Route, stream: bool) -> UpstreamReq
         body["reasoning_format"] = known.reasoning_format
     if prompt.tools:
         body |= _tools(prompt, known, route)
-    return UpstreamRequest(route.base_url.rstrip("/") + path, bearer(route), dumps(body))
+    return UpstreamRequest(route.base_url.rstrip("/") + path, bearer(route), dumps_to_keep(body))
 
 
 def bearer(route: Route) -> dict[str, str]:

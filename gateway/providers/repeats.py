@@ -5,16 +5,9 @@ costs five times as much as cutting the piece out, and a hundred tokens are a th
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
 
-from gateway.core.events import Event, Failed, Finished, TextDelta
 from gateway.core.jsontext import dumps, loads
 from gateway.wire.sse import Frame
-
-if TYPE_CHECKING:
-    from gateway.providers.base import Decoder
-
-_TERMINAL: Final = (Finished, Failed)
 
 
 class Repeats:
@@ -67,49 +60,3 @@ class Repeats:
         if self._into is not None:
             self._into.append(text)
         return text
-
-
-def decode(decoder: "Decoder", frames: Iterable[Frame]) -> list[Event]:
-    """The events of frames that came together, up to a terminal one: as if each were fed, with adjacent text joined."""
-    repeats = decoder.repeats
-    if repeats is None:
-        return _each(decoder, frames)
-    events: list[Event] = []
-    held: list[Frame] = []
-    pieces: list[bytes] = []
-    for frame in frames:
-        piece = repeats.piece(frame)
-        if piece is not None:
-            held.append(frame)
-            pieces.append(piece)
-            continue
-        if held:
-            events += _joined(decoder, repeats, held, pieces)
-            held, pieces = [], []
-            if _ended(events):
-                return events
-        events += decoder.feed(frame)
-        if _ended(events):
-            return events
-    return events + _joined(decoder, repeats, held, pieces) if held else events
-
-
-def _joined(decoder: "Decoder", repeats: Repeats, held: list[Frame], pieces: list[bytes]) -> list[Event]:
-    try:
-        return [TextDelta(repeats.text(pieces))]
-    except ValueError:
-        # The parser has its own way with each of them.
-        return _each(decoder, held)
-
-
-def _each(decoder: "Decoder", frames: Iterable[Frame]) -> list[Event]:
-    events: list[Event] = []
-    for frame in frames:
-        events += decoder.feed(frame)
-        if _ended(events):
-            break
-    return events
-
-
-def _ended(events: list[Event]) -> bool:
-    return bool(events) and isinstance(events[-1], _TERMINAL)

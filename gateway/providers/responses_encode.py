@@ -6,7 +6,7 @@ request, and reasoning comes and goes encrypted.
 
 from typing import Any, assert_never
 
-from gateway.core.jsontext import dumps, dumps_text
+from gateway.core.jsontext import dumps_text, dumps_to_keep
 from gateway.core.messages import (
     AssistantMessage,
     ImagePart,
@@ -42,7 +42,7 @@ def encode(prompt: Prompt, route: Route, stream: bool) -> UpstreamRequest:
         fields["stream"] = True
         if is_openai(route) and "stream_options" not in route.dropped:
             fields["stream_options"] = {"include_obfuscation": False}
-    return UpstreamRequest(f"{route.base_url.rstrip('/')}/responses", bearer(route), dumps(fields))
+    return UpstreamRequest(f"{route.base_url.rstrip('/')}/responses", bearer(route), dumps_to_keep(fields))
 
 
 def _reasoning(route: Route) -> dict[str, Any]:

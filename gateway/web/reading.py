@@ -10,7 +10,8 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.engine.live import OWN_SHAPE, LiveTurn, Reader, Shape
+from gateway.engine.live import LiveTurn
+from gateway.engine.reader import OWN_SHAPE, Reader, Shape
 from gateway.web.services import SERVICES
 
 log = logging.getLogger(__name__)

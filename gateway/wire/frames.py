@@ -10,7 +10,7 @@ from typing import Any, Final, assert_never
 from gateway.core.errors import KINDS, GatewayError
 from gateway.core.events import Rerouted, SourceFound
 from gateway.core.ids import turn_time
-from gateway.core.jsontext import dumps
+from gateway.core.jsontext import dumps, dumps_to_keep
 from gateway.core.messages import ToolCall
 from gateway.core.tape import Item, RunKind, Stretch, Tape
 from gateway.core.turn import Thought, TurnBegun, TurnEnded, TurnError
@@ -169,7 +169,7 @@ def reply_body(begun: TurnBegun, ended: TurnEnded, message_id: int | None, conve
         body["simulated"] = True
     if ended.cached:
         body["cached"] = True
-    return dumps(body)
+    return dumps_to_keep(body)
 
 
 def call_body(call: ToolCall) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import pytest
 
 from gateway.core.events import TextDelta
 from gateway.engine import abandon
-from gateway.engine.live import Reader
+from gateway.engine.alarms import Timer
+from gateway.engine.reader import Reader
 from tests.engine.stage import GOOD, Halt, Stage, check_stopped
 from tests.engine.turns import body_of, soon
 
@@ -45,7 +46,7 @@ async def test_each_departure_counts_anew() -> None:
     stage = Stage(Halt(), abandon_s=1000)
     turn = stage.start()
     loop = asyncio.get_running_loop()
-    timers: list[asyncio.TimerHandle] = []
+    timers: list[Timer] = []
     for _ in range(3):
         timers += stage.engine.abandonment._timers.values()
         Reader(turn, None, 60).close()

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.events import Event, ReasoningDelta, Rerouted, TextDelta, ToolCalled, UsageReported
-from gateway.engine.live import PIECE_BYTES, STRETCH_LIMIT, LiveTurn, Reader
+from gateway.engine.live import PIECE_BYTES, STRETCH_LIMIT, LiveTurn
+from gateway.engine.reader import Reader
 from gateway.wire.frames import PING, parse_event_id
 from tests.core.tape_events import SEQUENCES, expected_units
 from tests.engine.turns import completed, feed, live, read_all, soon, text_of

@@ -10,7 +10,8 @@ import pytest
 
 from gateway.core.fold import Fold
 from gateway.core.turn import TurnError
-from gateway.engine.live import LiveTurn, Reader
+from gateway.engine.live import LiveTurn
+from gateway.engine.reader import Reader
 from gateway.engine.replay import not_logged
 from tests.engine.turns import begun
 

@@ -11,7 +11,8 @@ from gateway.core.events import Event, Finished, ReasoningDelta, SourceFound, Te
 from gateway.core.letters import Forget, TapeGrown, TurnOver, TurnUnknown
 from gateway.core.turn import TurnEnded, TurnRecord
 from gateway.engine import following, link, outbox, sharing
-from gateway.engine.live import LiveTurn, Reader
+from gateway.engine.live import LiveTurn
+from gateway.engine.reader import Reader
 from gateway.engine.records import INTERRUPTED
 from gateway.engine.runner import Engine
 from gateway.store.base import Store, StoredTurn

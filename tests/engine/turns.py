@@ -9,7 +9,8 @@ from gateway.core.events import Event, Finished
 from gateway.core.fold import Fold
 from gateway.core.ids import new_turn_id
 from gateway.core.turn import TurnBegun, TurnEnded
-from gateway.engine.live import LiveTurn, Outcome, Reader
+from gateway.engine.live import LiveTurn, Outcome
+from gateway.engine.reader import Reader
 from gateway.engine.replay import outcome_of
 from tests.wire.client import Received, received
 

@@ -18,9 +18,10 @@ from gateway.core.turn import Reply, TurnBegun, TurnRecord
 from gateway.engine.attempts import Attempts
 from gateway.engine.backoff import Backoff
 from gateway.engine.breaker import BreakerPolicy
-from gateway.engine.live import LiveTurn, Reader
+from gateway.engine.live import LiveTurn
 from gateway.engine.policy import Policy
 from gateway.engine.prompt import Prepared
+from gateway.engine.reader import Reader
 from gateway.engine.recent import RecentCalls
 from gateway.engine.rests import RestPolicy
 from gateway.engine.routing import Router, Target

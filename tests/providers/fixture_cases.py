@@ -11,9 +11,8 @@ from typing import Any
 from gateway.core import events as ev
 from gateway.core.fold import Fold
 from gateway.core.turn import Reply
-from gateway.providers.base import Provider
+from gateway.providers.base import Provider, decode
 from gateway.providers.registry import PROVIDERS, RESPONSES
-from gateway.providers.repeats import decode
 from gateway.wire.sse import SseDecoder
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.core import events as ev
 from gateway.core.errors import GatewayError
-from gateway.providers.repeats import Repeats, decode
+from gateway.providers.base import decode
+from gateway.providers.repeats import Repeats
 from gateway.wire.sse import Frame, SseDecoder
 from tests.providers import fixture_cases as fx
 from tests.providers.test_fixtures import damaged_streams
