@@ -1,4 +1,4 @@
-// React Native's XMLHttpRequest over Node's http, as far as react-native-sse uses it.
+// React Native's XMLHttpRequest over Node's http, as far as the clients here use it.
 //
 // Two habits of React Native's matter (Libraries/Network/XMLHttpRequest.js): after a network error the status of the answer
 // stays, and the text of the answer becomes the error's.
@@ -16,15 +16,21 @@ export class XMLHttpRequest {
   status = 0;
   timeout = 0;
   onreadystatechange = null;
+  onload = null;
   onerror = null;
   #method;
   #url;
   #headers = {};
   #response = '';
   #request = null;
+  #answer = null;
 
   get responseText() {
     return this.readyState < XMLHttpRequest.LOADING ? '' : this.#response;
+  }
+
+  getResponseHeader(name) {
+    return this.#answer?.headers[name.toLowerCase()] ?? null;
   }
 
   open(method, url) {
@@ -56,6 +62,7 @@ export class XMLHttpRequest {
 
   #receive(answer) {
     if (!this.#request) return;
+    this.#answer = answer;
     this.status = answer.statusCode;
     this.#become(XMLHttpRequest.HEADERS_RECEIVED);
     answer.setEncoding('utf8');
@@ -73,7 +80,8 @@ export class XMLHttpRequest {
     this.#request = null;
     if (error !== null) this.#response = error;
     this.#become(XMLHttpRequest.DONE);
-    if (error !== null) this.onerror?.();
+    if (error === null) this.onload?.();
+    else this.onerror?.();
   }
 
   #become(state) {

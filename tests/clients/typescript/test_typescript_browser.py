@@ -1,0 +1,90 @@
+"""The TypeScript client on a page of another origin in a real browser, on a connection that keeps breaking."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from playwright.async_api import Page
+
+from tests.clients.conftest import Receive
+from tests.clients.replies import ASKED, check
+from tests.running import Gateway, Start
+from tests.web.pages.browsing import NEEDS_CHROMIUM, running_browser
+
+pytestmark = NEEDS_CHROMIUM
+# Before the gateway hears of it; within the head; within a word; within an event.
+CUTS = (0, 150, 2000, 0, 1501)
+
+ASK = """
+async ([base, body]) => {
+  const {Gateway, xhrTransport} = await import('/client/index.js');
+  const retry = {minDelayMs: 10};
+  const read = async (gateway, body) => {
+    const told = {text: '', ends: [], starts: 0};
+    for await (const event of gateway.stream(body)) {
+      if (event.type === 'start') told.starts += 1;
+      if (event.type === 'token') told.text += event.text;
+      if (event.type === 'done') told.ends.push(event.reply);
+    }
+    return told;
+  };
+  return WAY;
+}
+"""
+FETCH = ASK.replace("WAY", "read(new Gateway({baseUrl: base, retry}), body)")
+XHR = ASK.replace("WAY", "read(new Gateway({baseUrl: base, retry, transport: xhrTransport(XMLHttpRequest)}), body)")
+# What the page could not read without CORS_ORIGINS: headers of an error.
+REFUSED = ASK.replace(
+    "WAY", "read(new Gateway({baseUrl: base}), body).catch(({name, code, retryAfter}) => ({name, code, retryAfter}))"
+)
+
+
+@pytest.fixture
+async def origin(project: Path) -> AsyncIterator[str]:
+    """Where an empty page lies, and the packed client's modules."""
+    app = web.Application()
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="<!doctype html><title>معجم</title>", content_type="text/html")
+
+    app.router.add_get("/", answer)
+    app.router.add_static("/client", project / "node_modules/@m3ajem/gateway/dist/esm")
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def gateway(start_gateway: Start, origin: str) -> Gateway:
+    """One that pages of `origin` may call."""
+    return await start_gateway(CORS_ORIGINS=origin)
+
+
+@pytest.fixture
+async def page(origin: str) -> AsyncIterator[Page]:
+    """The empty page."""
+    async with running_browser() as browser:
+        found = await browser.new_page()
+        await found.goto(origin)
+        yield found
+
+
+async def test_in_a_browser(gateway: Gateway, receive: Receive, page: Page) -> None:
+    for number, way in enumerate((FETCH, XHR)):
+        bad = await receive(*CUTS)
+        body = {**ASKED, "conversation_id": f"conv-{number}"}
+        told: dict[str, Any] = await page.evaluate(way, [bad.url, body])
+        assert told["starts"] == 1
+        methods = [request.method for request in bad.requests]
+        assert methods[:2] == ["POST", "POST"]
+        assert methods[-1] == "GET"
+        await check(gateway, told["text"], told["ends"])
+        gateway.simulator.calls.clear()
+        await gateway.rows("TRUNCATE messages CASCADE")
+    refused = await page.evaluate(REFUSED, [gateway.url, {"message": "سلام [[sim: status=429 retry_after=60]]"}])
+    assert refused == {"name": "ProviderError", "code": "provider_overloaded", "retryAfter": 60}
