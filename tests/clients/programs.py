@@ -1,6 +1,7 @@
 """Programs for Node, with the packages that their lock file names."""
 
 import asyncio
+import fcntl
 import json
 import shutil
 import subprocess
@@ -11,19 +12,25 @@ from typing import Any
 import pytest
 
 PATIENCE_S = 90
+FETCH_S = 300
 
 Node = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 def fetch(folder: Path) -> None:
-    """What the folder's package-lock.json names, beside it in node_modules, fetched when it is not there yet."""
+    """What the folder's package-lock.json names, beside it in node_modules, fetched when it is not there yet.
+
+    Tests that run in several processes wait for the one that fetches.
+    """
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("needs Node and npm: apt-get install nodejs npm")
-    lock, installed = folder / "package-lock.json", folder / "node_modules" / ".package-lock.json"
-    if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
-        return
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    fetched = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    wanted, installed = folder / "package-lock.json", folder / "node_modules" / ".package-lock.json"
+    with wanted.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime:
+            return
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        fetched = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=FETCH_S, check=False)
     if fetched.returncode:
         pytest.skip(f"the npm registry is out of reach: {fetched.stderr.strip()[-300:]}")
 
