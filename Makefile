@@ -24,8 +24,8 @@ setup: $(VENV)/.dev ## create .venv and install the pinned dependencies, those o
 run: $(VENV)/.runtime ## start the gateway; settings come from the environment and .env (ARGS="--port 8001")
 	@exec $(BIN)/python run.py $(ARGS)
 
-test: $(VENV)/.dev ## run the tests (ARGS="tests/web -k stop")
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## run the tests on all cores; those that are named, on one (ARGS="tests/web -k stop")
+	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=logical --maxprocesses=4 --dist=worksteal)
 
 check: lint types audit ## everything CI checks beside the tests
 
