@@ -1,4 +1,4 @@
-"""Files under deploy/ for hosts and servers: settings that exist, right ports and paths, time to finish, a place for the journal."""
+"""Files under deploy/ for hosts and servers: settings that exist, right ports and paths, time to finish, a folder that stays."""
 
 import configparser
 import ipaddress
