@@ -18,7 +18,7 @@ from bench.servers import Server
 from bench.upstream import wish
 
 QUESTION: Final = "ما معنى كلمة «سلام»؟"
-DIRECT: Final = "/chat/completions"
+OPENAI_PATH: Final = "/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ FIRST_TURNS: Final = 2000
 def asked(server: Server, scenario: Scenario, tokens: int) -> tuple[str, bytes]:
     """The address and the body of a question."""
     text = f"{QUESTION} {wish(tokens, scenario.gap_ms)}"
-    if server.name != "direct":
+    if not server.model:
         return server.url + scenario.path, orjson.dumps({"message": text})
-    body: dict[str, object] = {"messages": [{"role": "user", "content": text}]}
+    body: dict[str, object] = {"model": server.model, "messages": [{"role": "user", "content": text}]}
     # The provider tells a stream by these very bytes.
-    return server.url + DIRECT, orjson.dumps(body | ({"stream": True} if "stream" in scenario.path else {}))
+    return server.url + OPENAI_PATH, orjson.dumps(body | ({"stream": True} if "stream" in scenario.path else {}))
 
 
 async def measure(server: Server, scenario: Scenario, scale: float, tokens: int) -> Run:

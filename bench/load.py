@@ -1,6 +1,7 @@
 """Load: so many keep-alive connections, each sending one chat after another, and what the server spent on them.
 
-CPU is that of the server's process and its children (user and system), from the operating system's own count.
+CPU is that of the server's process and its children (user and system), from the operating system's own count. A turn counts
+once its answer has been read whole: to its `Content-Length`, or to the last chunk of a stream that had its last event.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from bench.upstream import WORD
 
 _FIRST = WORD.strip().encode()
 _END = b"0\r\n\r\n"
+_LAST_EVENTS = (b"[DONE]", b"event: done")
 
 
 @dataclass(slots=True)
@@ -77,6 +79,11 @@ class Client(asyncio.Protocol):
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ConnectionError("the server closed the connection"))
 
+    @property
+    def reply(self) -> bytes:
+        """What came for the last request, head and all."""
+        return bytes(self._buffer)
+
     def ask(self) -> "asyncio.Future[tuple[float, float]]":
         """Send the request."""
         self._buffer.clear()
@@ -100,7 +107,11 @@ class Client(asyncio.Protocol):
             mark = head.find(b"content-length:")
             self._length = split + 4 + int(head[mark + 15 :].split(b"\r\n", 1)[0]) if mark >= 0 else 0
         ended = len(self._buffer) >= self._length if self._length > 0 else self._buffer.endswith(_END)
-        if self._length >= 0 and ended:
+        if self._length < 0 or not ended:
+            return
+        if not self._length and not any(self._buffer.rfind(last) > 0 for last in _LAST_EVENTS):
+            answer.set_exception(ConnectionError(f"a stream ended without its last event: {bytes(self._buffer[-300:])!r}"))
+        else:
             answer.set_result((self._first, time.perf_counter() - self._begun))
 
 

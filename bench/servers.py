@@ -16,17 +16,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 KEY = "bench-key-of-the-app"
-_PATIENCE_S = 60
+_PATIENCE_S = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A process that serves at `url`."""
+    """A process that serves at `url`; with a `model`, one that is asked for it at OpenAI's path instead of the gateway's."""
 
     name: str
     url: str
     pid: int
     headers: tuple[str, ...] = ()
+    model: str = ""
 
 
 def allow_many_connections() -> None:
@@ -43,28 +44,37 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(*command: str, environment: dict[str, str] | None = None, port: int) -> Iterator[int]:
-    """Run a command until the context ends; returns its pid once it accepts connections."""
-    running = subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env=os.environ | (environment or {}), stdout=subprocess.DEVNULL
-    )
+def process(
+    *command: str, environment: dict[str, str] | None = None, ready: int | Path, program: str = sys.executable
+) -> Iterator[int]:
+    """Run a command until the context ends; returns its pid once it is `ready`: accepts connections at a port, or has written
+    a file."""
+    running = subprocess.Popen([program, *command], cwd=ROOT, env=os.environ | (environment or {}), stdout=subprocess.DEVNULL)
     try:
-        _wait_for(port, running)
+        _wait_for(ready, running)
         yield running.pid
     finally:
         running.terminate()
         running.wait(_PATIENCE_S)
 
 
-def _wait_for(port: int, running: "subprocess.Popen[bytes]") -> None:
+def _wait_for(ready: int | Path, running: "subprocess.Popen[bytes]") -> None:
     give_up = time.monotonic() + _PATIENCE_S
     while time.monotonic() < give_up and running.poll() is None:
-        try:
-            with socket.create_connection(("127.0.0.1", port), 1):
-                return
-        except OSError:
-            time.sleep(0.05)
+        if _is_ready(ready):
+            return
+        time.sleep(0.05)
     raise RuntimeError(f"{running.args!r} did not start")
+
+
+def _is_ready(ready: int | Path) -> bool:
+    if isinstance(ready, Path):
+        return ready.exists() and bool(ready.read_bytes())
+    try:
+        with socket.create_connection(("127.0.0.1", ready), 1):
+            return True
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -72,15 +82,15 @@ def upstream(*, tokens: int, gap_ms: float = 0) -> Iterator[Server]:
     """A provider that costs next to nothing."""
     port = free_port()
     arguments = ("-m", "bench.upstream", str(port), f"--tokens={tokens}", f"--gap-ms={gap_ms}")
-    with process(*arguments, port=port) as pid:
-        yield Server("direct", f"http://127.0.0.1:{port}/v1", pid)
+    with process(*arguments, ready=port) as pid:
+        yield Server("direct", f"http://127.0.0.1:{port}/v1", pid, model="bench")
 
 
 @contextmanager
 def floor(provider: Server, database_url: str) -> Iterator[Server]:
     """The least that a gateway of the same parts can do."""
     port = free_port()
-    with process("-m", "bench.floor", str(port), provider.url, database_url, port=port) as pid:
+    with process("-m", "bench.floor", str(port), provider.url, database_url, ready=port) as pid:
         yield Server("floor", f"http://127.0.0.1:{port}", pid)
 
 
@@ -103,7 +113,7 @@ def gateway(
             "MAX_ACTIVE_TURNS": "20000",
             **settings,
         }
-        with process(*command, environment=environment, port=port) as pid:
+        with process(*command, environment=environment, ready=port) as pid:
             _wait_until_ready(port)
             yield Server(name, f"http://127.0.0.1:{port}", pid, (f"Authorization: Bearer {KEY}",))
 
