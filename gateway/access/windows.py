@@ -9,7 +9,6 @@ from typing import Any, Final, Protocol
 from limits import RateLimitItem
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter as SharedLimiter
-from limits.storage import MovingWindowSupport, Storage
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -28,94 +27,34 @@ class Windows(Protocol):
         ...
 
 
-class HitMemory(Storage, MovingWindowSupport):
-    """Times of hits by key, the most recently hit key last; over `max_hits` times in all, the longest unhit keys are
-    forgotten. (The library's own memory has no bound.)"""
-
-    STORAGE_SCHEME = None
+class LocalWindows:
+    """Windows of this process: times of hits by name, the name hit last at the end; over `max_hits` times in all, the longest
+    unhit names are forgotten. (The library's own memory has no bound, and its limiter costs five times as much.)"""
 
     def __init__(self, max_hits: int = MAX_HITS, clock: Callable[[], float] = time.time) -> None:
-        super().__init__()
         self._max_hits = max_hits
         self._clock = clock
         self._hits: OrderedDict[str, list[float]] = OrderedDict()
         self.size = 0
 
-    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Add `amount` hits to the key's window of `expiry` seconds, if they fit into `limit`."""
-        now = self._clock()
-        hits = self._window(key, now - expiry)
-        if len(hits) + amount > limit:
-            return False
-        hits.extend([now] * amount)
-        self.size += amount
-        self._hits[key] = hits
+    async def hit(self, rate: RateLimitItem, name: str) -> tuple[bool, int, float]:
+        """See `Windows`."""
+        now, limit, length_s = self._clock(), rate.amount, rate.get_expiry()
+        key = f"{limit}/{length_s}/{name}"
+        hits = self._hits.get(key)
+        if hits is None:
+            hits = self._hits[key] = []
+        gone = bisect_right(hits, now - length_s)
+        del hits[:gone]
+        self.size -= gone
+        passed = len(hits) < limit
+        if passed:
+            hits.append(now)
+            self.size += 1
         self._hits.move_to_end(key)
         while self.size > self._max_hits and len(self._hits) > 1:
             self.size -= len(self._hits.popitem(last=False)[1])
-        return True
-
-    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """When the oldest hit in the window was, and how many there are."""
-        now = self._clock()
-        hits = self._window(key, now - expiry)
-        return (hits[0], len(hits)) if hits else (now, 0)
-
-    def _window(self, key: str, since: float) -> list[float]:
-        hits = self._hits.get(key)
-        if hits is None:
-            return []
-        gone = bisect_right(hits, since)
-        del hits[:gone]
-        self.size -= gone
-        return hits
-
-    @property
-    def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """Nothing here fails."""
-        return ()
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Fixed windows are not counted here."""
-        raise NotImplementedError
-
-    def get(self, key: str) -> int:
-        """How many hits are known."""
-        return len(self._hits.get(key, ()))
-
-    def get_expiry(self, key: str) -> float:
-        """Fixed windows are not counted here."""
-        raise NotImplementedError
-
-    def check(self) -> bool:
-        """Always well."""
-        return True
-
-    def reset(self) -> int:
-        """Forget everything; return how many keys there were."""
-        keys = len(self._hits)
-        self._hits.clear()
-        self.size = 0
-        return keys
-
-    def clear(self, key: str) -> None:
-        """Forget a key."""
-        self.size -= len(self._hits.pop(key, ()))
-
-
-class LocalWindows:
-    """Windows of this process."""
-
-    def __init__(self, memory: HitMemory | None = None) -> None:
-        self._memory = memory or HitMemory()
-
-    async def hit(self, rate: RateLimitItem, name: str) -> tuple[bool, int, float]:
-        """See `Windows`. What the library's limiter would do, which costs five times as much around the same two calls."""
-        limit, expiry = rate.amount, rate.get_expiry()
-        key = f"{limit}/{expiry}/{name}"
-        passed = self._memory.acquire_entry(key, limit, expiry)
-        oldest, hits = self._memory.get_moving_window(key, limit, expiry)
-        return passed, limit - hits, oldest + expiry
+        return passed, limit - len(hits), hits[0] + length_s
 
 
 class RedisWindows:

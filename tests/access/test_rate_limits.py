@@ -8,7 +8,7 @@ import pytest
 from gateway.access.callers import ADMIN, Caller
 from gateway.access.quota import OverLimit, Quota, limit_headers, tightest
 from gateway.access.rates import RateLimits, parse_rates
-from gateway.access.windows import HitMemory
+from gateway.access.windows import LocalWindows
 from tests.access.redis_server import RedisServer, running_redis
 
 AISHA = Caller("user", "user:7")
@@ -183,31 +183,26 @@ class Clock:
         return self.now
 
 
-def test_the_window_moves() -> None:
+async def test_the_window_moves() -> None:
     clock = Clock()
-    memory = HitMemory(clock=clock)
-    for _ in range(3):
-        assert memory.acquire_entry("a", 3, 60)
+    windows, (rate,) = LocalWindows(clock=clock), parse_rates("3/minute")
+    for left in (2, 1, 0):
+        assert await windows.hit(rate, "a") == (True, left, 1060.0)
         clock.now += 10
-    assert not memory.acquire_entry("a", 3, 60)
-    assert memory.get_moving_window("a", 3, 60) == (1000.0, 3)
+    assert await windows.hit(rate, "a") == (False, 0, 1060.0)
     clock.now = 1060.0
-    assert memory.acquire_entry("a", 3, 60)
-    assert not memory.acquire_entry("a", 3, 60)
-    assert memory.get_moving_window("a", 3, 60) == (1010.0, 3)
+    assert await windows.hit(rate, "a") == (True, 0, 1070.0)
+    assert await windows.hit(rate, "a") == (False, 0, 1070.0)
 
 
-def test_memory_is_bounded_and_the_longest_unhit_goes_first() -> None:
-    memory = HitMemory(max_hits=100)
+async def test_memory_is_bounded_and_the_longest_unhit_goes_first() -> None:
+    windows, (five,), (ten,) = LocalWindows(max_hits=100), parse_rates("5/minute"), parse_rates("10/minute")
     for number in range(1000):
-        memory.acquire_entry(f"address-{number}", 5, 60)
-        memory.acquire_entry("busy", 10, 60)
-    assert memory.size <= 100
-    assert memory.get("busy") == 10
-    assert memory.get("address-0") == 0
-    memory.clear("busy")
-    assert memory.reset() == memory.size + 90
-    assert memory.size == 0
+        await windows.hit(five, f"address-{number}")
+        await windows.hit(ten, "busy")
+    assert windows.size <= 100
+    assert (await windows.hit(ten, "busy"))[0] is False
+    assert (await windows.hit(five, "address-0"))[:2] == (True, 4)
 
 
 def test_the_tightest_quota() -> None:
