@@ -35,6 +35,16 @@ lint: $(VENV)/.dev ## style and common mistakes
 
 types: $(VENV)/.dev ## strict types
 	@$(BIN)/python -m mypy $(SOURCES)
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory types-typescript; fi
+
+# Its compiler is all that the client needs, and node_modules is where npm wants it.
+.PHONY: types-typescript
+types-typescript: clients/typescript/node_modules/.package-lock.json
+	@cd clients/typescript && npm run --silent check
+
+clients/typescript/node_modules/.package-lock.json: clients/typescript/package-lock.json
+	@cd clients/typescript && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 audit: $(VENV)/.dev ## known vulnerabilities in what is pinned
 	@$(BIN)/python .ci/audit.py

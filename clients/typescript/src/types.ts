@@ -107,6 +107,8 @@ export interface ChatReply {
   logged: 'stored' | 'spooled';
   attempts?: {provider: string; model: string; code: string}[];
   simulated?: true;
+  /** The gateway had the answer to the same first question already. */
+  cached?: true;
 }
 
 /** An RFC 9457 problem object. */
@@ -197,6 +199,7 @@ export interface LoggedMessage {
   sources: Source[];
   usage: Usage | null;
   error: {code: string; detail: string; retryable: boolean} | null;
+  cached?: true;
 }
 
 /** A conversation as it was logged. */

@@ -1,13 +1,19 @@
 """The packed TypeScript client: what is in it, the types it gives to programs of every kind, and its own tests."""
 
 import json
+import re
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from tests.clients.typescript.conftest import run
+from gateway.web import schemas
+from gateway.web.chat_body import ChatBody
+from tests.clients.typescript.conftest import HERE, SOURCE, run
+from tests.documents import blocks
 
 STRICT: dict[str, Any] = {"strict": True, "exactOptionalPropertyTypes": True, "noEmit": True, "target": "ES2022", "types": []}
 PROGRAMS: dict[str, dict[str, Any]] = {
@@ -15,6 +21,29 @@ PROGRAMS: dict[str, dict[str, Any]] = {
     "cjs": {"module": "nodenext"},
     "bundled": {"module": "ESNext", "moduleResolution": "bundler"},
 }
+MODELS: dict[str, type[BaseModel]] = {
+    name: getattr(schemas, name)
+    for name in ("ToolCall", "Thought", "Source", "Usage", "ChatReply", "LoggedMessage", "Conversation")
+}
+INTERFACE = re.compile(r"^export interface (\w+) \{\n(.*?)^\}", re.DOTALL | re.MULTILINE)
+FIELD = re.compile(r"^  (\w+)(\??): ", re.MULTILINE)
+
+
+def test_types_have_the_fields_that_the_gateway_speaks_of() -> None:
+    """Optional are those that may be left out."""
+    source = (SOURCE / "src/types.ts").read_text(encoding="utf-8")
+    interfaces = {name: {field: bool(mark) for field, mark in FIELD.findall(body)} for name, body in INTERFACE.findall(source)}
+    for name, model in (MODELS | {"ChatRequest": ChatBody}).items():
+        assert interfaces[name] == {field: not info.is_required() for field, info in model.model_fields.items()}, name
+    problem = {field: not info.is_required() for field, info in schemas.Problem.model_fields.items()}
+    assert interfaces["Problem"] == problem | {"retryable": True}
+    events: dict[str, type[BaseModel]] = {
+        "StartEvent": schemas.StreamStart,
+        "StatusEvent": schemas.StreamStatus,
+        "TextEvent": schemas.StreamText,
+    }
+    for name, model in events.items():
+        assert interfaces[name].keys() == model.model_fields.keys() | {"type"}
 
 
 def test_the_package_holds_what_it_needs_and_nothing_else(package: Path) -> None:
@@ -34,14 +63,26 @@ def test_the_package_holds_what_it_needs_and_nothing_else(package: Path) -> None
 def test_types(package: Path, project: Path, kind: str) -> None:
     """A program with mistakes in it: each line that expects an error must have one, and no other line may."""
     suffix = {"esm": "mts", "cjs": "cts", "bundled": "ts"}[kind]
-    program = project / f"typed.{suffix}"
-    program.write_text((Path(__file__).parent / "typed.ts").read_text(encoding="utf-8"), encoding="utf-8")
-    settings = {"compilerOptions": STRICT | PROGRAMS[kind] | {"lib": ["ES2022", "DOM"]}, "files": [program.name]}
-    (project / f"tsconfig.{kind}.json").write_text(json.dumps(settings), encoding="utf-8")
-    run(project, "node", str(package / "node_modules/typescript/bin/tsc"), "-p", f"tsconfig.{kind}.json")
+    shutil.copy(HERE / "typed.ts", project / f"typed.{suffix}")
+    compile_strictly(package, project, kind, PROGRAMS[kind], f"typed.{suffix}")
+
+
+def test_the_example_of_its_readme_compiles(package: Path, project: Path) -> None:
+    [example] = [block.text for block in blocks(SOURCE / "README.md") if block.language == "tsx"]
+    (project / "example.tsx").write_text(example, encoding="utf-8")
+    shutil.copy(HERE / "platform.d.ts", project)
+    (project / "dictionary.ts").write_text("export declare function findEntry(word: string): Promise<{meaning: string}>;")
+    (project / "session.ts").write_text("export declare function readToken(): Promise<string | null>;")
+    compile_strictly(package, project, "example", PROGRAMS["bundled"] | {"jsx": "preserve"}, "example.tsx", "platform.d.ts")
+
+
+def compile_strictly(package: Path, project: Path, name: str, options: dict[str, Any], *files: str) -> None:
+    settings = {"compilerOptions": STRICT | options | {"lib": ["ES2022", "DOM"]}, "files": files}
+    (project / f"tsconfig.{name}.json").write_text(json.dumps(settings), encoding="utf-8")
+    run(project, "node", str(package / "node_modules/typescript/bin/tsc"), "-p", f"tsconfig.{name}.json")
 
 
 def test_its_own_tests(package: Path) -> None:
-    told = run(package, "node", "--test", "test/")
+    told = run(package, "node", "--test")
     assert "# fail 0" in told
     assert "# pass 0" not in told
