@@ -1,6 +1,7 @@
 // Compiles both kinds of modules, each under a package.json that says which kind it is.
 
-import {spawnSync} from 'node:child_process';
+import {spawn} from 'node:child_process';
+import {once} from 'node:events';
 import {createRequire} from 'node:module';
 import {rmSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
@@ -10,8 +11,10 @@ const here = dirname(fileURLToPath(import.meta.url));
 const typescript = dirname(createRequire(import.meta.url).resolve('typescript/package.json'));
 
 rmSync(join(here, 'dist'), {recursive: true, force: true});
-for (const [project, folder, type] of [['tsconfig.json', 'esm', 'module'], ['tsconfig.cjs.json', 'cjs', 'commonjs']]) {
-  const compiler = spawnSync(process.execPath, [join(typescript, 'bin', 'tsc'), '-p', join(here, project)], {stdio: 'inherit'});
-  if (compiler.status !== 0) process.exit(compiler.status ?? 1);
+const builds = [['tsconfig.json', 'esm', 'module'], ['tsconfig.cjs.json', 'cjs', 'commonjs']].map(async ([project, folder, type]) => {
+  const compiler = spawn(process.execPath, [join(typescript, 'bin', 'tsc'), '-p', join(here, project)], {stdio: 'inherit'});
+  const [status] = await once(compiler, 'close');
+  if (status !== 0) process.exit(status ?? 1);
   writeFileSync(join(here, 'dist', folder, 'package.json'), `${JSON.stringify({type, sideEffects: false})}\n`);
-}
+});
+await Promise.all(builds);

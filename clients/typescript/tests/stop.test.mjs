@@ -59,7 +59,7 @@ test('a question that arrived although its answer was lost is stopped, and its e
     response.end();
   };
   const {gateway, requests} = await serve(t, (_, response) => response.destroy(), stopping, end);
-  const read = gateway({retry: {minDelayMs: 1100}}).stream(QUESTION);
+  const read = gateway({retry: {minDelayMs: 300}}).stream(QUESTION);
   await read.next();
   await read.stop();
   assert.equal((await read.reply()).status, 'stopped');

@@ -32,7 +32,7 @@ test('a connection may break behind every byte', async (t) => {
     cut = -1;
     setImmediate(() => response.destroy());
   });
-  for (let at = 0; at < all.length; at += 7) {
+  for (let at = 0; at < all.length; at += 13) {
     cut = at;
     const events = await readAll(gateway().stream(QUESTION));
     assert.equal(textOf(events), TEXT, `cut behind ${at} bytes`);
