@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from simulator import Simulator
-from tests.running import PROVIDERS, Gateway
+from tests.running import PROVIDERS, Gateway, open_client
 
 RUN = Path(__file__).resolve().parents[1] / "run.py"
 _READY = re.compile(r"^Gateway ready at (\S+)$", re.MULTILINE)
@@ -102,10 +101,9 @@ async def _launched(simulator: Simulator, database_url: str, home: Path, given: 
                 raise AssertionError(f"it did not start: {''.join(said)}")
             if found := _READY.match(line):
                 url = found[1]
-    client = httpx.AsyncClient(base_url=url, timeout=30, trust_env=False)
     reading = asyncio.create_task(_read(process.stderr, said))
     elsewhere: Any = None
-    return GatewayProcess(url, client, simulator, database_url, elsewhere, elsewhere, None, process, said, reading)
+    return GatewayProcess(url, open_client(url), simulator, database_url, elsewhere, elsewhere, None, process, said, reading)
 
 
 async def _read(stream: asyncio.StreamReader, said: list[str]) -> None:

@@ -145,6 +145,11 @@ async def gateway(start_gateway: Start) -> Gateway:
     return await start_gateway()
 
 
+def open_client(url: str, timeout_s: float = 30, **options: Any) -> httpx.AsyncClient:
+    """A client for plain HTTP: without certificates, which take longer to load than most tests do."""
+    return httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=False, verify=False, **options)
+
+
 async def run_gateway(simulator: Simulator, database_url: str, data_dir: Path, environ: dict[str, str]) -> Gateway:
     """Start a gateway whose providers are all `simulator`; `environ` holds settings by their environment names."""
     base = simulator.base_url
@@ -157,5 +162,4 @@ async def run_gateway(simulator: Simulator, database_url: str, data_dir: Path, e
     door = Door(runner, listener, MOST_CONNECTIONS)
     await door.start()
     url = address(listener)
-    client = httpx.AsyncClient(base_url=url, timeout=30, trust_env=False)
-    return Gateway(url, client, simulator, database_url, door, runner)
+    return Gateway(url, open_client(url), simulator, database_url, door, runner)

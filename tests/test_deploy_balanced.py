@@ -15,7 +15,7 @@ from httpx_sse import ServerSentEvent, aconnect_sse
 from tests.access.redis_server import running_redis
 from tests.balancing import free_port, program, running_nginx, running_pgbouncer
 from tests.processes import GatewayProcess, Launch, launch
-from tests.running import Told
+from tests.running import Told, open_client
 
 __all__ = ["launch"]
 
@@ -64,7 +64,7 @@ def database_for(url: str) -> Iterator[str]:
 async def balanced(launch: Launch, database_url: str, tmp_path: Path) -> AsyncIterator[Balanced]:
     ports = [free_port(), free_port()]
     with running_redis() as redis, database_for(database_url) as url, running_nginx(ports) as address:
-        async with httpx.AsyncClient(base_url=address, timeout=60, trust_env=False) as client:
+        async with open_client(address, 60) as client:
             stack = Balanced(client, [], launch, {"REDIS_URL": redis.url, "DATABASE_URL": url, "DRAIN_S": "60"}, tmp_path)
             await asyncio.gather(*map(stack.start, ports))
             yield stack

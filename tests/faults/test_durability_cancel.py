@@ -11,7 +11,7 @@ from tests.faults.durable import Serve
 from tests.faults.ledger import compared, settled, texts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-CLIENTS = 300
+CLIENTS = 200
 MANNER = Manner(words=40, gaps_ms=(0, 4, 8), think_ms=200)
 LONGEST_S = 0.5
 # Ended turns are kept for a minute, in case somebody reads them again.

@@ -13,8 +13,8 @@ from tests.faults.questions import question
 from tests.processes import Launch
 from tests.running import Gateway
 
-TURNS = 120
-TURNS_OF_TWO = 60
+TURNS = 60
+TURNS_OF_TWO = 30
 AT_ONCE = 10
 
 

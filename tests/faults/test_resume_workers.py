@@ -13,7 +13,7 @@ from httpx_sse import ServerSentEvent, aconnect_sse
 
 from tests.access.redis_server import RedisServer
 from tests.processes import GatewayProcess, Launch
-from tests.running import Told
+from tests.running import Told, open_client
 from tests.web.shapes import check_stream
 
 ASKED: dict[str, Any] = {"message": "ما معنى «كتاب»؟", "conversation_id": "conv-1"}
@@ -64,7 +64,7 @@ async def read(gateway: GatewayProcess, seen: asyncio.Event, turn_id: str | None
     events: list[ServerSentEvent] = []
     method, path, body = ("POST", "/chat/stream", STALLED) if turn_id is None else ("GET", f"/chat/stream/{turn_id}", None)
     async with (
-        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S, trust_env=False) as client,
+        open_client(gateway.url, PATIENCE_S) as client,
         aconnect_sse(client, method, path, json=body) as source,
     ):
         async for event in source.aiter_sse():
@@ -81,7 +81,7 @@ async def asked_of(gateway: GatewayProcess, worker: psutil.Process) -> tuple[str
     with Only(gateway, worker):
         reading = asyncio.create_task(read(gateway, seen))
         await seen.wait()
-        async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
+        async with open_client(gateway.url) as client:
             [turn_id] = (await client.get("/conversations/conv-1")).json()["active_turns"]
     return turn_id, reading
 
@@ -127,7 +127,7 @@ async def test_workers_are_replaced_without_a_failed_request(workers: Workers) -
     async def keep_asking(number: int) -> int:
         """New connections and kept ones, in turns."""
         count = 0
-        async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S, trust_env=False) as client:
+        async with open_client(gateway.url, PATIENCE_S) as client:
             while not done.is_set():
                 count += 1
                 body = {"message": f"سلام {number} {count}"}

@@ -3,16 +3,15 @@
 import asyncio
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 
 from tests.access.redis_server import RedisServer
 from tests.observe.scraping import Scrape, scrape
 from tests.processes import GatewayProcess, Launch
-from tests.running import PROVIDERS
+from tests.running import PROVIDERS, open_client
 
-TURNS = 120
+TURNS = 80
 PATIENCE_S = 60
 
 
@@ -21,7 +20,7 @@ async def ask_all(gateway: GatewayProcess, turns: int) -> None:
     waiting = iter(range(turns))
 
     async def one_after_another() -> None:
-        async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S, trust_env=False) as client:
+        async with open_client(gateway.url, PATIENCE_S) as client:
             for number in waiting:
                 script = " [[sim: status=400]]" if number % 10 == 0 else ""
                 body = {"message": f"ما معنى «كتاب»؟ {number}{script}", "provider": PROVIDERS[number % 4]}
@@ -55,7 +54,7 @@ async def test_the_counters_are_the_logs(launch: Launch, redis_server: RedisServ
     await ask_all(gateway, TURNS)
     # Scrapes over new connections are answered by either worker, and agree.
     for _ in range(6):
-        async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
+        async with open_client(gateway.url) as client:
             found = await scrape(client)
         assert await logged(gateway) == counted(found)
         assert found.value("gateway_turn_seconds_count") == TURNS
@@ -68,7 +67,7 @@ async def test_the_counters_are_the_logs(launch: Launch, redis_server: RedisServ
     second.kill()
     await until_replaced(gateway, children)
     await ask_all(gateway, TURNS // 4)
-    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
+    async with open_client(gateway.url) as client:
         found = await scrape(client)
     assert await logged(gateway) == counted(found)
     # Gauges are those of the living.
@@ -77,7 +76,7 @@ async def test_the_counters_are_the_logs(launch: Launch, redis_server: RedisServ
 
 async def until_seen(gateway: GatewayProcess, name: str, value: float) -> None:
     """Each worker takes a sample of itself once a second."""
-    async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
+    async with asyncio.timeout(PATIENCE_S), open_client(gateway.url) as client:
         while (await scrape(client)).value(name) != value:  # noqa: ASYNC110 - of other processes, nobody tells
             await asyncio.sleep(0.1)
 

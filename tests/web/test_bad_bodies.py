@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.running import Gateway, Start
+from tests.running import Gateway, Start, open_client
 from tests.web.shapes import check_problem
 
 GOOD = {"message": "سلام"}
@@ -97,7 +97,7 @@ WRONG: list[Any] = [
 async def alone(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
     """A client with one connection, which must serve to the end."""
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-    async with httpx.AsyncClient(base_url=gateway.url, limits=limits, timeout=30, trust_env=False) as client:
+    async with open_client(gateway.url, limits=limits) as client:
         yield client
 
 
