@@ -8,7 +8,7 @@ import uuid
 from typing import Any, Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError
 
 from gateway.core.errors import GatewayError
 from gateway.core.jsontext import dumps
@@ -16,6 +16,8 @@ from gateway.web.edge import DEFAULT_HEADERS, PROBLEM_JSON, SERVER_NAME
 from gateway.wire.frames import problem_body
 
 log = logging.getLogger(__name__)
+
+_ADDRESS: Final = "The address is not valid; letters beyond ASCII in it must be percent-encoded (curl: -G --data-urlencode 'q=…')."
 
 BACKLOG: Final = 4096
 HEAD_TIMEOUT_S: Final = 30.0
@@ -117,7 +119,8 @@ class Connection(web.RequestHandler):
         request_id = uuid.uuid4().hex
         if isinstance(exc, HttpProcessingError):
             log.debug("what is no HTTP was refused: %s", type(exc).__name__, extra={"request_id": request_id})
-            body = problem_body(GatewayError("invalid_request", "The request is not valid HTTP."), request_id) | {"status": 400}
+            detail = _ADDRESS if isinstance(exc, InvalidURLError) else "The request is not valid HTTP."
+            body = problem_body(GatewayError("invalid_request", detail), request_id) | {"status": 400}
         else:
             log.error("a request broke at the edge", exc_info=exc, extra={"request_id": request_id})
             body = problem_body(GatewayError("internal_error", "The server made a mistake; please try again."), request_id)
