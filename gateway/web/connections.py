@@ -17,7 +17,7 @@ from gateway.wire.frames import problem_body
 
 log = logging.getLogger(__name__)
 
-_ADDRESS: Final = "The address is not valid; letters beyond ASCII in it must be percent-encoded (curl: -G --data-urlencode 'q=…')."
+_ADDRESS: Final = "The address is not valid; letters beyond ASCII must be percent-encoded (curl: -G --data-urlencode 'q=…')."
 
 BACKLOG: Final = 4096
 HEAD_TIMEOUT_S: Final = 30.0
