@@ -6,7 +6,7 @@ import {ask, type Session, type Signal} from './session.js';
 import {ToolRun, type ToolRunRequest} from './tools.js';
 import {platformTransport, type Transport} from './transport.js';
 import {ChatStream, type Origin} from './turn.js';
-import type {ChatReply, ChatRequest, Conversation} from './types.js';
+import type {ChatReply, ChatRequest, Conversation, ConversationPage, ConversationQuery} from './types.js';
 import {newKey} from './keys.js';
 
 export interface GatewayOptions {
@@ -21,7 +21,7 @@ export interface GatewayOptions {
   /** In place of `fetch` and XMLHttpRequest. */
   transport?: Transport;
   retry?: Partial<RetryPolicy>;
-  /** After so long without a byte a connection counts as lost; three of the gateway's heartbeats. */
+  /** After so long without a byte a connection counts as lost; to be longer than the gateway's `HEARTBEAT_S`. */
   silenceMs?: number;
 }
 
@@ -73,6 +73,13 @@ export class Gateway {
     const conversation = await this.conversation(conversationId, signal);
     const options = signal ? {signal} : {};
     return {conversation, streams: conversation.active_turns.map((turnId) => this.attach(turnId, options))};
+  }
+
+  /** A page of the caller's conversations. */
+  async conversations(query: ConversationQuery = {}, signal?: Signal): Promise<ConversationPage> {
+    const given = Object.entries(query).filter(([, value]) => value !== undefined);
+    const pairs = given.map(([name, value]) => `${name}=${encodeURIComponent(String(value))}`);
+    return (await ask(this.session, {method: 'GET', path: `/conversations?${pairs.join('&')}`}, signal)) as ConversationPage;
   }
 
   /** A conversation as it was logged. */

@@ -29,6 +29,8 @@ const WORTH_REPEATING = new Set([
   'shutting_down',
   'overloaded',
 ]);
+/** What took longer was no attempt, but a phone that slept. */
+const LONGEST_ATTEMPT_MS = 60_000;
 /** What proxies say while the server behind them is away. */
 const AWAY = new Set([408, 502, 503, 504]);
 
@@ -36,6 +38,8 @@ export class Patience {
   private losses = 0;
   private refusals = 0;
   private lostAt: number | null = null;
+  private waited = 0;
+  private spent = 0;
 
   constructor(
     private readonly policy: RetryPolicy,
@@ -47,6 +51,7 @@ export class Patience {
   renew(): void {
     this.losses = 0;
     this.lostAt = null;
+    this.spent = 0;
   }
 
   /**
@@ -67,11 +72,13 @@ export class Patience {
   }
 
   private afterLoss(error: GatewayError, retryAfter: number | null): number {
-    this.lostAt ??= this.now();
-    const wait = Math.max(this.pause(this.losses), (retryAfter ?? 0) * 1000);
+    const now = this.now();
+    if (this.lostAt !== null) this.spent += Math.min(now - this.lostAt, this.waited + LONGEST_ATTEMPT_MS);
+    this.lostAt = now;
+    this.waited = Math.max(this.pause(this.losses), (retryAfter ?? 0) * 1000);
     this.losses += 1;
-    if (this.now() + wait > this.lostAt + this.policy.forMs) throw error;
-    return wait;
+    if (this.spent + this.waited > this.policy.forMs) throw error;
+    return this.waited;
   }
 
   private afterRefusal(error: GatewayError): number {

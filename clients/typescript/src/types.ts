@@ -213,3 +213,34 @@ export interface Conversation {
   /** Turns whose reply is still being written. */
   active_turns: string[];
 }
+
+export interface ListedConversation {
+  id: string;
+  provider: string | null;
+  created_at: string;
+  updated_at: string;
+  message_count: number;
+  user_id: string | null;
+  /** With `q`: the newest message that has the words, and the part of it with them, as HTML with `<mark>`. */
+  message_id?: string;
+  snippet?: string;
+}
+
+/** A page of conversations, newest activity first. */
+export interface ConversationPage {
+  conversations: ListedConversation[];
+  /** The `cursor` of the next page; null on the last one. */
+  next_cursor: string | null;
+  /** A search, while messages of an older log are still being taken into it. */
+  incomplete?: true;
+}
+
+/** Which conversations are wanted; the gateway takes further filters. */
+export interface ConversationQuery {
+  /** 1 to 500; 50. */
+  limit?: number;
+  cursor?: string;
+  /** Words that a message has, in any of their forms. */
+  q?: string;
+  [filter: string]: string | number | undefined;
+}

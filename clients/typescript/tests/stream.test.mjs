@@ -215,6 +215,18 @@ test('replies of a conversation that are still being written are found', async (
   assert.deepEqual([requests[2].method, requests[2].path, requests[2].headers['last-event-id']], ['GET', `/chat/stream/${TURN}`, undefined]);
 });
 
+test('conversations are listed, found and deleted', async (t) => {
+  const page = {conversations: [], next_cursor: 'أ='};
+  const {gateway, requests} = await serve(t, json(200, page), json(200, page), (_, response) => response.writeHead(204).end(), problem(404, 'not_found'));
+  assert.deepEqual(await gateway().conversations(), page);
+  await gateway().conversations({q: '«كتاب» & more', cursor: page.next_cursor, limit: 2});
+  await gateway().deleteConversation('a/b');
+  await assert.rejects(gateway().deleteConversation('a/b'), NotFoundError);
+  const {searchParams} = new URL(requests[1].path, 'http://gateway');
+  assert.deepEqual(Object.fromEntries(searchParams), {q: '«كتاب» & more', cursor: 'أ=', limit: '2'});
+  assert.deepEqual(requests.slice(2).map(({method, path}) => `${method} ${path}`), ['DELETE /conversations/a%2Fb', 'DELETE /conversations/a%2Fb']);
+});
+
 test('attaching behind the last event, or to what is not there', async (t) => {
   const {gateway} = await serve(t, (_, response) => response.writeHead(204).end(), problem(404, 'not_found'));
   await assert.rejects(gateway().attach(TURN, {lastEventId: `${TURN}.end`}).reply(), TurnEndedError);

@@ -15,9 +15,9 @@ from tests.clients.typescript.conftest import HERE, SOURCE, run
 from tests.documents import blocks
 
 STRICT: dict[str, Any] = {"strict": True, "exactOptionalPropertyTypes": True, "noEmit": True, "target": "ES2022", "types": []}
+LOG = ("LoggedMessage", "Conversation", "ListedConversation", "ConversationPage")
 MODELS: dict[str, type[BaseModel]] = {
-    name: getattr(schemas, name)
-    for name in ("ToolCall", "Thought", "Source", "Usage", "ChatReply", "LoggedMessage", "Conversation")
+    name: getattr(schemas, name) for name in ("ToolCall", "Thought", "Source", "Usage", "ChatReply", *LOG)
 }
 INTERFACE = re.compile(r"^export interface (\w+) \{\n(.*?)^\}", re.DOTALL | re.MULTILINE)
 FIELD = re.compile(r"^  (\w+)(\??): ", re.MULTILINE)
