@@ -105,7 +105,7 @@ def _first_ms(run: Run, share: float) -> float:
     return 1000 * quantile(run.first, share)
 
 
-def show(scenario: Scenario, runs: dict[str, list[Run]]) -> None:
+def show_rows(scenario: Scenario, runs: dict[str, list[Run]]) -> None:
     """Print a scenario's rows."""
     print(f"\n{scenario.name} ({scenario.clients} at once)")
     print(f"{'':10}{'CPU ms':>9}{'± %':>7}{'turns/s':>10}{'first p50':>11}{'first p99':>11}{'errors':>8}")
@@ -118,6 +118,11 @@ def show(scenario: Scenario, runs: dict[str, list[Run]]) -> None:
             f"{_middle(measured, lambda run: _first_ms(run, 0.5)):8.1f} ms"
             f"{_middle(measured, lambda run: _first_ms(run, 0.99)):8.1f} ms{sum(run.errors for run in measured):8}"
         )
+
+
+def show(scenario: Scenario, runs: dict[str, list[Run]]) -> None:
+    """Print a scenario's rows, and what the gateway costs over the floor."""
+    show_rows(scenario, runs)
     floor, gateway = (_middle(runs[name], lambda run: run.cpu_ms) for name in ("floor", "gateway"))
     print(f"gateway / floor: {gateway / floor:.2f} x" if floor else "gateway / floor: too short a run to tell")
 

@@ -49,10 +49,11 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its children."""
+    """User and system time of a process and its children, where the system tells it those that have ended too."""
     process = psutil.Process(pid)
     times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-    return float(sum(time.user + time.system for time in times))
+    ended = (getattr(times[0], name, 0.0) for name in ("children_user", "children_system"))
+    return float(sum(time.user + time.system for time in times) + sum(ended))
 
 
 def memory_mb(pid: int) -> float:

@@ -25,8 +25,9 @@ from bench.servers import Server
 from bench.upstream import WORD
 
 SCENARIOS: Final = (replace(JSON, turns=2000), replace(BURST, turns=1000), replace(PACED, clients=100, turns=200))
+LOGGING: Final = ("floor", "gateway", "gateway /v1")
 SHARES: Final = {"litellm": 0.1}
-PACED_SHARES: Final = {"litellm": 0.2}
+PACED_SHARES: Final = {"litellm": 0.05}
 MODEL: Final = "gpt-6-luna"
 
 
@@ -70,7 +71,8 @@ async def verify(server: Server, scenario: Scenario, tokens: int) -> None:
     url, body = asked(server, scenario, tokens)
     parts = urlsplit(url)
     request = request_bytes(url, body, server.headers)
-    transport, client = await asyncio.get_running_loop().create_connection(lambda: Client(request), parts.hostname, parts.port)
+    host, port = parts.hostname or "127.0.0.1", parts.port or 80
+    transport, client = await asyncio.get_running_loop().create_connection(lambda: Client(request), host, port)
     await asyncio.wait_for(client.ask(), 60)
     transport.close()
     if (found := client.reply.count(WORD.strip().encode())) < tokens:
@@ -100,14 +102,16 @@ def show(scenario: Scenario, rows: dict[str, Row]) -> None:
     load_average = " ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"\n{scenario.name} (load average {load_average})")
     print(
-        f"{'':12}{'CPU ms':>9}{'± %':>7}{'ratio':>8}{'+ database':>12}{'turns/s':>9}{'first p50':>12}{'p99':>9}{'turns':>7}{'errors':>8}"
+        f"{'':12}{'CPU ms':>9}{'± %':>7}{'ratio':>8}{'+ database':>12}{'turns/s':>9}"
+        f"{'first p50':>12}{'p99':>9}{'turns':>7}{'errors':>8}"
     )
     own = rows["gateway"].middle(lambda run: run.cpu_ms)
     for name, row in rows.items():
         middle = row.middle(lambda run: run.cpu_ms)
         logging = 1000 * statistics.median(row.database) / max(1, row.runs[0].turns)
+        logs = f"{logging:9.3f} ms" if name in LOGGING else f"{'none':>12}"
         print(
-            f"{name:12}{middle:9.3f}{row.spread:7.1f}{middle / own if own else float('nan'):8.2f}{logging:9.3f} ms"
+            f"{name:12}{middle:9.3f}{row.spread:7.1f}{middle / own if own else float('nan'):8.2f}{logs}"
             f"{row.middle(lambda run: run.rate):9.0f}{_first_ms(row, 0.5):9.1f} ms{_first_ms(row, 0.99):6.0f} ms"
             f"{sum(run.turns for run in row.runs):7}{sum(run.errors for run in row.runs):8}",
             flush=True,

@@ -52,9 +52,10 @@ class Phase:
 
 
 class Live(asyncio.Protocol):
-    """A connection that notes when each token came."""
+    """A connection that notes when each token came, which it knows by a mark."""
 
-    def __init__(self) -> None:
+    def __init__(self, mark: bytes = _TOKEN) -> None:
+        self._mark = mark
         self._times: list[float] = []
         self._tail = b""
         self._answer: asyncio.Future[list[float]] | None = None
@@ -76,8 +77,8 @@ class Live(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         now = time.perf_counter()
         # No token's mark comes twice: what is kept of the last piece is shorter than a mark.
-        self._times += [now] * (self._tail + data).count(_TOKEN)
-        self._tail = (self._tail + data)[-len(_TOKEN) + 1 :]
+        self._times += [now] * (self._tail + data).count(self._mark)
+        self._tail = (self._tail + data)[-len(self._mark) + 1 :]
         if self._tail.endswith(_END) and self._answer is not None and not self._answer.done():
             self._answer.set_result(self._times)
 
