@@ -9,6 +9,7 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 BENCH := $(if $(wildcard bench/*.py),bench)
@@ -59,16 +60,25 @@ psql: $(VENV)/.runtime ## open the log's database (ARGS="-c 'SELECT count(*) FRO
 	exec "$$tools/pginstall18/bin/psql" "$${DATABASE_URL:-postgresql://postgres@/postgres?host=$(abspath $(or $(DATA_DIR),.data))/postgres}" $(ARGS)
 
 ifdef BENCH
-.PHONY: bench bench-faults
+.PHONY: bench bench-faults bench-peers
 bench: $(VENV)/.dev ## measure
 	@$(BIN)/python -m bench $(ARGS)
 
 bench-faults: $(VENV)/.dev ## outages, kills, hang-ups and signals under load: nothing is lost
 	@$(BIN)/python -m bench.faults $(ARGS)
+
+bench-peers: $(VENV)/.dev $(PEERS)/.made ## the same load on other gateways beside it (ARGS="--peers nginx,tensorzero")
+	@$(BIN)/python -m bench.peers --python $(PEERS)/bin/python $(ARGS)
+
+$(PEERS)/.made: $(VENV)/.made bench/requirements-peers.txt
+	@echo "Installing the gateways to measure beside into $(PEERS) (once, about two minutes)"
+	@$(BIN)/python -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet -r bench/requirements-peers.txt
+	@touch $@
 endif
 
-clean: ## remove .venv and caches; never .data, where the log is
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove .venv, .venv-peers and caches; never .data, where the log is
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find $(filter-out %.py,$(SOURCES)) .ci -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A virtual environment that does not start any more (its Python is gone) is made again.
