@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,36 +12,17 @@ import pytest
 
 from gateway.core.history import NO_RESULT
 from gateway.core.messages import AssistantMessage, TextPart, ToolCall, ToolResult, ToolResults, UserMessage
-from gateway.store.base import ConversationFilter, StoreUnavailable, Viewer
+from gateway.store.base import ConversationFilter, Stored, StoreUnavailable, Viewer
 from gateway.store.dsn import parse_dsn
 from gateway.store.migrate import SCHEMA_DIR, MigrationError, migrate
 from gateway.store.postgres import PostgresStore
+from tests.store.older_server import CONVERSATION, HABITS, MESSAGE, TABLES, USER, OlderServer, fill
 from tests.store.samples import turn
 
 ADMIN = Viewer(None, everything=True)
 NAMES = sorted(path.stem for path in SCHEMA_DIR.glob("*.sql"))
 
-# What SQLAlchemy made for the older server: defaults live in its Python, not in the tables.
-OLDER_TABLES = """
-CREATE TABLE users (
-    id SERIAL NOT NULL, auth_provider VARCHAR NOT NULL, google_id VARCHAR, apple_id VARCHAR, email VARCHAR,
-    created_at TIMESTAMP WITHOUT TIME ZONE NOT NULL, last_used TIMESTAMP WITHOUT TIME ZONE, is_active BOOLEAN NOT NULL,
-    daily_requests INTEGER NOT NULL, daily_reset_date DATE, PRIMARY KEY (id)
-);
-CREATE UNIQUE INDEX ix_users_google_id ON users (google_id);
-CREATE UNIQUE INDEX ix_users_apple_id ON users (apple_id);
-CREATE TABLE conversations (
-    id VARCHAR NOT NULL, provider VARCHAR NOT NULL, created_at TIMESTAMP WITHOUT TIME ZONE, PRIMARY KEY (id)
-);
-CREATE INDEX ix_conversations_id ON conversations (id);
-CREATE TABLE messages (
-    id SERIAL NOT NULL, conversation_id VARCHAR NOT NULL, role VARCHAR NOT NULL, content TEXT NOT NULL,
-    timestamp TIMESTAMP WITHOUT TIME ZONE, PRIMARY KEY (id), FOREIGN KEY(conversation_id) REFERENCES conversations (id)
-);
-CREATE TABLE tool_calls (
-    id SERIAL NOT NULL, message_id INTEGER NOT NULL, tool_name VARCHAR NOT NULL, arguments TEXT NOT NULL, result TEXT,
-    timestamp TIMESTAMP WITHOUT TIME ZONE, PRIMARY KEY (id), FOREIGN KEY(message_id) REFERENCES messages (id)
-);
+OLDER_ROWS = """
 INSERT INTO users (auth_provider, google_id, email, created_at, is_active, daily_requests)
     VALUES ('google', 'g-1', 'سلمى@example.org', '2025-01-02 03:04:05', true, 3);
 INSERT INTO conversations VALUES ('conv-old', 'openai', '2025-01-02 03:04:05.678901');
@@ -51,20 +33,6 @@ INSERT INTO messages (conversation_id, role, content, timestamp) VALUES
 INSERT INTO tool_calls (message_id, tool_name, arguments, result, timestamp)
     VALUES (2, 'get_entry', '{"id": 7}', '{"معنى": "كتاب"}', '2025-01-02 03:04:07');
 """
-OLDER_CONVERSATION = "INSERT INTO conversations (id, provider, created_at) VALUES ($1, 'openai', now() AT TIME ZONE 'utc')"
-OLDER_MESSAGE = """INSERT INTO messages (conversation_id, role, content, timestamp)
-VALUES ($1, 'user', 'سؤال', now() AT TIME ZONE 'utc') RETURNING id"""
-OLDER_CALL = """INSERT INTO tool_calls (message_id, tool_name, arguments, result, timestamp)
-VALUES ($1, 'search', '{}', NULL, now() AT TIME ZONE 'utc')"""
-
-
-async def older_server_writes(connection: Any, conversation: str) -> int:
-    """One conversation with a message and a call, as the older server makes them; its message's id."""
-    async with connection.transaction():
-        await connection.execute(OLDER_CONVERSATION, conversation)
-        message_id = await connection.fetchval(OLDER_MESSAGE, conversation)
-        await connection.execute(OLDER_CALL, message_id)
-    return int(message_id)
 
 
 @asynccontextmanager
@@ -93,7 +61,7 @@ async def test_replicas_that_start_together_apply_each_file_once(empty_database_
 
 async def test_an_older_database_is_taken_over_with_what_is_in_it(empty_database_url: str) -> None:
     async with connected(empty_database_url) as connection:
-        await connection.execute(OLDER_TABLES)
+        await connection.execute(TABLES + OLDER_ROWS)
     await migrate(parse_dsn(empty_database_url))
     store = PostgresStore(parse_dsn(empty_database_url))
     try:
@@ -133,35 +101,87 @@ async def test_an_older_database_is_taken_over_with_what_is_in_it(empty_database
 
 
 async def test_the_older_server_may_go_on_writing_meanwhile(empty_database_url: str) -> None:
-    written: dict[str, int] = {}
-    stop, started = asyncio.Event(), asyncio.Event()
-
-    async def write(connection: Any) -> None:
-        name = f"older-{len(written)}"
-        written[name] = await older_server_writes(connection, name)
-
-    async def go_on() -> None:
-        async with connected(empty_database_url) as connection:
-            while not stop.is_set():
-                await write(connection)
-                started.set()
-
-    store = PostgresStore(parse_dsn(empty_database_url))
+    """Whatever the order in which it takes its locks: nothing of it is refused or lost, and its ids keep counting."""
     async with connected(empty_database_url) as older:
-        await older.execute(OLDER_TABLES)
-        running = asyncio.create_task(go_on())
-        await started.wait()
+        await older.execute(TABLES)
+        await fill(older, 2000)
+    workers = [OlderServer(empty_database_url, str(number), HABITS[number % 3]) for number in range(6)]
+    running = [asyncio.create_task(worker.run()) for worker in workers]
+    await asyncio.gather(*(worker.wrote.wait() for worker in workers))
+    store = PostgresStore(parse_dsn(empty_database_url))
+    try:
         await store.prepare()
-        ours = [await store.put([turn(f"ours-{number}")]) for number in range(20)]
-        await store.put([turn("older-0")])
-        stop.set()
-        await running
-        await write(older)
+        for worker in workers:
+            worker.wrote.clear()
+        ours = [await store.put([turn(f"older-{number % 3}-0" if number % 2 else f"ours-{number}")]) for number in range(12)]
+        await asyncio.gather(*(worker.wrote.wait() for worker in workers))
+        for worker in workers:
+            worker.stopping = True
+        await asyncio.gather(*running)
+        assert [worker.errors for worker in workers] == [[]] * 6
+        await check_written(store, empty_database_url, workers, ours)
+    finally:
+        await store.close()
+
+
+async def check_written(store: PostgresStore, url: str, workers: list[OlderServer], ours: list[list[Stored]]) -> None:
+    chats = [chat for worker in workers for chat in worker.chats]
+    written = [message_id for chat in chats for message_id in chat.messages]
+    async with connected(url) as connection:
+        rows = await connection.fetch("SELECT id FROM messages WHERE id > 2000 AND turn_id IS NULL ORDER BY id")
+        calls = await connection.fetch("SELECT id FROM tool_calls WHERE id > 400 AND call_id IS NULL ORDER BY id")
+        [asked] = await connection.fetch("SELECT daily_requests FROM users WHERE id = 1")
+        assert await connection.fetchval("SELECT count(*) FROM messages") == 2000 + len(written) + 2 * len(ours)
+    assert [row["id"] for row in rows] == sorted(written)
+    assert [row["id"] for row in calls] == sorted(call_id for chat in chats for call_id in chat.calls)
+    assert asked["daily_requests"] > 0
+    assert not {place.message_id for [place] in ours} & set(written)
+    newest = workers[0].chats[-1]
+    shown = await store.conversation(newest.conversation_id, ADMIN)
+    assert shown is not None
+    assert {str(message_id) for message_id in newest.messages} <= {message["id"] for message in shown["messages"]}
+    assert len(await store.history(newest.conversation_id, ADMIN, 100)) >= 4
     page = await store.conversations(ADMIN, ConversationFilter(limit=500))
-    await store.close()
-    assert set(written) <= {conversation["id"] for conversation in page.conversations}
-    assert all(conversation["updated_at"] for conversation in page.conversations)
-    assert not {place.message_id for [place] in ours} & set(written.values())
+    assert {chat.conversation_id for chat in chats} <= {conversation["id"] for conversation in page.conversations}
+
+
+async def test_what_the_older_server_adds_counts_as_activity(empty_database_url: str) -> None:
+    async with connected(empty_database_url) as older:
+        await older.execute(TABLES)
+        await fill(older, 100)
+        await migrate(parse_dsn(empty_database_url))
+        store = PostgresStore(parse_dsn(empty_database_url))
+        try:
+            assert (await store.conversations(ADMIN, ConversationFilter())).conversations[0]["id"] == "conv-10"
+            await OlderServer(empty_database_url, "1", "user last").chat(older, "conv-1")
+            await older.execute(
+                MESSAGE, "conv-2", "user", "رسالة قديمة تُنقَل", datetime(2020, 1, 1, tzinfo=UTC).replace(tzinfo=None)
+            )
+            page = await store.conversations(ADMIN, ConversationFilter())
+            assert [conversation["id"] for conversation in page.conversations[:2]] == ["conv-1", "conv-10"]
+            assert await store.expire(30) == 9
+            assert await store.conversation("conv-1", ADMIN) is not None
+        finally:
+            await store.close()
+
+
+async def test_a_transaction_of_the_older_server_is_waited_for_in_short_turns(empty_database_url: str) -> None:
+    """Others of it are never kept waiting for long, and what was begun is not lost."""
+    async with connected(empty_database_url) as slow, connected(empty_database_url) as other:
+        await slow.execute(TABLES + OLDER_ROWS)
+        open_chat = slow.transaction()
+        await open_chat.start()
+        await slow.execute(CONVERSATION, "conv-open", "openai", datetime(2025, 1, 3, tzinfo=UTC).replace(tzinfo=None))
+        migrating = asyncio.create_task(migrate(parse_dsn(empty_database_url)))
+        async with asyncio.timeout(30):
+            while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                pass
+            chat = await OlderServer(empty_database_url, "other", "user first").chat(other, "conv-other")
+        assert not migrating.done()
+        await slow.fetch(USER, 1)
+        await open_chat.commit()
+        assert await migrating == NAMES
+        assert await other.fetchval("SELECT count(*) FROM messages WHERE conversation_id = 'conv-other'") == len(chat.messages)
 
 
 async def test_a_file_that_fails_leaves_nothing_behind_and_names_itself(empty_database_url: str, tmp_path: Path) -> None:
@@ -191,7 +211,7 @@ async def test_a_database_that_forbids_it_says_so(postgres_url: str, empty_datab
 
 async def test_both_ways_lead_to_the_same_columns(postgres_url: str, database_url: str, empty_database_url: str) -> None:
     async with connected(empty_database_url) as connection:
-        await connection.execute(OLDER_TABLES)
+        await connection.execute(TABLES + OLDER_ROWS)
     await migrate(parse_dsn(empty_database_url))
     found = []
     for url in (database_url, empty_database_url):
