@@ -53,6 +53,21 @@ test('a question that never arrived is not put again', async (t) => {
   assert.deepEqual(requests.map(({method}) => method), ['POST', 'DELETE']);
 });
 
+test('while it is not known whether a question arrived, it is not put again', async (t) => {
+  const stop = held();
+  const {gateway, requests} = await serve(t, (_, response) => response.destroy(), stop.handler, whole);
+  const read = gateway({retry: {minDelayMs: 1e6, maxDelayMs: 1e6, forMs: 1e9}}).stream(QUESTION);
+  await read.next();
+  const stopped = read.stop();
+  const response = await stop.response;
+  read.resume();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  problem(404, 'not_found')(null, response);
+  await stopped;
+  await assert.rejects(read.reply(), AbortedError);
+  assert.deepEqual(requests.map(({method}) => method), ['POST', 'DELETE']);
+});
+
 test('a question that arrived although its answer was lost is stopped, and its end is read', async (t) => {
   const end = (_, response) => {
     stream(response, frames(-1, STOPPED).join(''));

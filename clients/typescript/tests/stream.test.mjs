@@ -106,6 +106,16 @@ test('a reply that is known to be there is waited for', async (t) => {
   assert.equal(requests.length, 6);
 });
 
+test('heartbeats are signs of life: a loss behind them is a new one', async (t) => {
+  const beat = (_, response) => {
+    stream(response, ': ping\n\n');
+    setImmediate(() => response.destroy());
+  };
+  const {gateway, requests} = await serve(t, beat, beat, beat, beat, beat, beat, whole);
+  assert.equal((await gateway({retry: {minDelayMs: 20, forMs: 50}}).chat(QUESTION)).content, TEXT);
+  assert.equal(requests.length, 7);
+});
+
 test('it gives up in the end', async (t) => {
   const {gateway, requests} = await serve(t, (_, response) => response.destroy());
   const error = await gateway({retry: {forMs: 60}}).chat(QUESTION).catch((thrown) => thrown);
@@ -189,6 +199,7 @@ test('an app in the background has no connection; in the foreground it goes on a
   client.pause();
   while (!closed.length) await new Promise(setImmediate);
   const later = client.stream(QUESTION);
+  await new Promise((resolve) => setTimeout(resolve, 50));
   assert.equal(requests.length, 1);
   client.resume();
   assert.equal((await read.reply()).content, TEXT);
