@@ -121,9 +121,13 @@ def _spelled(headers: dict[str, str]) -> dict[str, str]:
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
     """Four providers that answer at once, and know the project's recordings."""
-    running = await start_simulator(settings=SimulatorSettings(script=parse_text("gap_ms=0"), fixtures=(RECORDINGS,)))
+    running = await _start_providers()
     yield running
     await running.close()
+
+
+async def _start_providers() -> Simulator:
+    return await start_simulator(settings=SimulatorSettings(script=parse_text("gap_ms=0"), fixtures=(RECORDINGS,)))
 
 
 @pytest.fixture
@@ -148,6 +152,20 @@ async def gateway(start_gateway: Start) -> Gateway:
 def open_client(url: str, timeout_s: float = 30, **options: Any) -> httpx.AsyncClient:
     """A client for plain HTTP: without certificates, which take longer to load than most tests do."""
     return httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=False, verify=False, **options)
+
+
+@asynccontextmanager
+async def serving(database_url: str, data_dir: Path, **environ: str) -> AsyncIterator[Gateway]:
+    """A gateway and its providers without fixtures, for a whole module of tests; `environ` as with `run_gateway`."""
+    providers = await _start_providers()
+    try:
+        gateway = await run_gateway(providers, database_url, data_dir, environ)
+        try:
+            yield gateway
+        finally:
+            await gateway.close()
+    finally:
+        await providers.close()
 
 
 async def run_gateway(simulator: Simulator, database_url: str, data_dir: Path, environ: dict[str, str]) -> Gateway:

@@ -2,9 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,9 +13,8 @@ from schemathesis import Case
 from schemathesis.specs.openapi.checks import allow_header_conformance, positive_data_acceptance
 
 from gateway.web.openapi import build_document
-from simulator import Settings, parse_text, start_simulator
 from tests.conftest import TEMPLATE, new_database
-from tests.running import RECORDINGS, run_gateway
+from tests.running import serving
 
 TOKEN = "an-admin-token-for-tests"
 ENVIRON = {
@@ -34,30 +31,18 @@ LONGEST_LINE = 8000
 schema = schemathesis.openapi.from_dict(build_document())
 
 
-@asynccontextmanager
-async def serving(postgres_url: str, data_dir: Path) -> AsyncIterator[str]:
-    """A gateway that wants a token, with providers that answer at once."""
-    providers = await start_simulator(settings=Settings(script=parse_text("gap_ms=0"), fixtures=(RECORDINGS,)))
-    async with new_database(postgres_url, TEMPLATE) as database_url:
-        gateway = await run_gateway(providers, database_url, data_dir, ENVIRON)
-        try:
-            yield gateway.url
-        finally:
-            await gateway.close()
-            await providers.close()
-
-
 @pytest.fixture(scope="module")
 def base_url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a gateway that runs in a thread, for a client that is not asynchronous."""
+    """The address of a gateway that wants a token and runs in a thread, for a client that is not asynchronous."""
     started, stop = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
     found: list[str] = []
 
     async def serve() -> None:
         loops.append(asyncio.get_running_loop())
-        async with serving(postgres_url, tmp_path_factory.mktemp("data")) as url:
-            found.append(url)
+        data_dir = tmp_path_factory.mktemp("data")
+        async with new_database(postgres_url, TEMPLATE) as url, serving(url, data_dir, **ENVIRON) as gateway:
+            found.append(gateway.url)
             started.set()
             await stop.wait()
 

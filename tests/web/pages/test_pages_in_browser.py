@@ -4,14 +4,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from tests.running import Gateway, Start
+from tests.conftest import TEMPLATE, new_database
+from tests.running import Gateway, serving
 from tests.web.callers import ADMIN, CLOSED, UNLIMITED, bearer
-from tests.web.pages.browsing import NEEDS_CHROMIUM, Tab, open_tab, running_browser
+from tests.web.pages.browsing import NEEDS_CHROMIUM, Tab, open_tab
 from tests.web.pages.seeding import TALK, seed
 
-pytestmark = NEEDS_CHROMIUM
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.asyncio(loop_scope="module")]
 PATHS = (
     "/dashboard",
     "/dashboard?window=30d",
@@ -23,23 +25,20 @@ PATHS = (
 )
 LOOKS: dict[str, dict[str, Any]] = {
     "desk": {"viewport": {"width": 1280, "height": 900}},
-    "desk-dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
+    "phone-arabic-dark": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "locale": "ar", "color_scheme": "dark"},
     "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
-    "phone-arabic": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "locale": "ar"},
     "desk-arabic": {"viewport": {"width": 1280, "height": 900}, "locale": "ar"},
 }
+# Between them they have both widths, both directions and both sets of colours; what axe-core looks at takes it a second a page.
+AUDITED = ("desk", "phone-arabic-dark")
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with running_browser() as found:
-        yield found
-
-
-@pytest.fixture
-async def seeded(start_gateway: Start, database_url: str) -> Gateway:
-    await seed(database_url)
-    return await start_gateway(**CLOSED | UNLIMITED)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def seeded(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    async with new_database(postgres_url, TEMPLATE) as url:
+        await seed(url)
+        async with serving(url, tmp_path_factory.mktemp("data"), **CLOSED | UNLIMITED) as gateway:
+            yield gateway
 
 
 async def sign_in(tab: Tab, path: str = "/dashboard") -> None:
@@ -54,19 +53,19 @@ async def test_every_page_is_well_behaved(seeded: Gateway, browser: Browser, nam
     async with open_tab(browser, seeded.url, **LOOKS[name]) as tab:
         await tab.go("/dashboard/login")
         await tab.look(f"{name}-login")
-        assert await tab.faults() == []
+        assert name not in AUDITED or await tab.faults() == []
         await sign_in(tab)
         for path in PATHS:
             await tab.go(path)
             await tab.look(f"{name}{path.partition('?')[0].replace('/', '-')}{'-30d' if '30d' in path else ''}")
-            assert await tab.faults() == [], path
+            assert name not in AUDITED or await tab.faults() == [], path
             wide = await tab.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert wide <= 0, f"{path} is wider than the window"
             direction = await tab.page.evaluate("getComputedStyle(document.body).direction")
-            assert direction == ("rtl" if name.endswith("arabic") else "ltr")
+            assert direction == ("rtl" if "arabic" in name else "ltr")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def tab(seeded: Gateway, browser: Browser) -> AsyncIterator[Tab]:
     """A tab of somebody who has signed in."""
     async with open_tab(browser, seeded.url, viewport={"width": 1280, "height": 900}) as found:

@@ -5,21 +5,30 @@ import json
 import os
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
-from playwright.async_api import Request, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Request, expect
 
-from tests.running import Gateway
-from tests.web.pages.browsing import NEEDS_CHROMIUM, Tab, open_tab, running_browser
+from tests.conftest import TEMPLATE, new_database
+from tests.running import Gateway, serving
+from tests.web.pages.browsing import NEEDS_CHROMIUM, Tab, open_tab
 
-pytestmark = NEEDS_CHROMIUM
-SLOW = "[[sim: tokens=400 gap_ms=20]] أطل الحديث"
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.asyncio(loop_scope="module")]
+SLOW = "[[sim: tokens=150 gap_ms=20]] أطل الحديث"
 
 
-@pytest.fixture
-async def tab(gateway: Gateway) -> AsyncIterator[Tab]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def gateway(postgres_url: str, tmp_path: Path) -> AsyncIterator[Gateway]:
+    async with new_database(postgres_url, TEMPLATE) as url, serving(url, tmp_path) as gateway:
+        yield gateway
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def tab(gateway: Gateway, browser: Browser) -> AsyncIterator[Tab]:
     """The playground of a server in open mode, where nobody needs to sign in."""
-    async with running_browser() as browser, open_tab(browser, gateway.url, viewport={"width": 1280, "height": 900}) as found:
+    async with open_tab(browser, gateway.url, viewport={"width": 1280, "height": 900}) as found:
         await found.go("/playground")
         yield found
 
