@@ -16,6 +16,7 @@ from tests.access.redis_server import running_redis
 from tests.balancing import free_port, program, running_nginx, running_pgbouncer
 from tests.processes import GatewayProcess, Launch, launch
 from tests.running import Told, open_client
+from tests.web.shapes import check_problem
 
 __all__ = ["launch"]
 
@@ -124,6 +125,11 @@ async def test_a_replica_that_drains_finishes_its_streams_while_the_other_takes_
         assert (await balanced.client.post("/chat", json=NOT_STALLING)).status_code == 200
     rows = await other.rows("SELECT status, count(*) FROM messages WHERE role = 'assistant' GROUP BY status")
     assert rows == [{"status": "completed", "count": 5}]
+    # What nginx says by itself has the form of the gateway's own errors.
+    check_problem(await balanced.client.post("/chat", content=b" " * (12 << 20)), "body_too_large")
+    other.signal(signal.SIGTERM)
+    await other.ended()
+    check_problem(await balanced.client.post("/chat", json=NOT_STALLING), "interrupted")
 
 
 async def test_what_a_killed_replica_had_said_is_kept_and_its_turn_ends(balanced: Balanced) -> None:
