@@ -153,6 +153,7 @@ async def test_a_conversation_whole(store: PostgresStore) -> None:
         "role": "assistant",
         "content": record.ended.reply.content,
         "timestamp": reply["timestamp"],
+        "cached": True,
         **same,
         "provider": "openai",
         "model": "gpt-4o",
