@@ -74,6 +74,8 @@ class Attempts:
             try:
                 await self._make(step, course, prompt, trail, take, stream=stream)
             except GatewayError as error:
+                # It may stay with the turn, and would keep what was asked, through the frames that it was raised in.
+                error.__traceback__ = error.__cause__ = error.__context__ = None
                 step = course.failed(step, error, spoken=trail.fold.tape.end > start)
             else:
                 return

@@ -16,7 +16,8 @@ from gateway.engine.connector import Line
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
-_MAX_HEAD_BYTES: Final = 64 * 1024
+_MOST_WITHOUT_BODY: Final = 64 * 1024
+"""So many bytes in a row may be of no body: a head, the frame of a chunk, trailers."""
 _UNPACKED_AT_ONCE: Final = 256 * 1024
 _LINGER_S: Final = 1.0
 _GZIP_OR_ZLIB: Final = 47
@@ -50,6 +51,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_bare",
         "_complete",
         "_connection",
         "_headers",
@@ -58,7 +60,6 @@ class Exchange:
         "_pieces",
         "_receiver",
         "_reusable",
-        "_size",
         "_status",
         "_timer",
         "_told",
@@ -78,7 +79,7 @@ class Exchange:
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._headers: dict[str, str] = {}
         self._pieces: list[bytes] = []
-        self._status = self._size = 0
+        self._status = self._bare = 0
         self._told = self._complete = self._reusable = self._until_close = False
         self._unpack: zlib._Decompress | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -103,10 +104,9 @@ class Exchange:
             parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             broken = BrokenError(repr(error))
-        if not self._status:
-            self._size += len(data)
-            if self._size > _MAX_HEAD_BYTES:
-                broken = BrokenError("the head is too long")
+        self._bare = 0 if self._pieces else self._bare + len(data)
+        if self._bare > _MOST_WITHOUT_BODY:
+            broken = BrokenError("the head is too long")
         self._tell()
         if self._complete:
             self._leave(reusable=broken is None and self._reusable)
@@ -120,25 +120,30 @@ class Exchange:
             self._tell()
         self._fail(BrokenError("the connection was closed") if error is None else error)
 
+    def on_message_begin(self) -> None:
+        """See `httptools.HttpResponseParser`, also for the next four."""
+        # An answer to a question that nobody asked: whoever begins one is not asked again on this connection.
+        self._reusable = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See `httptools.HttpResponseParser`, also for the next three."""
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        if not self._status:
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         if self._complete:
-            # An answer to a question that nobody asked: whoever sends it is not asked again on this connection.
-            self._reusable = False
             return
         assert self._parser is not None
         status = self._parser.get_status_code()
+        if status < 100:
+            raise BrokenError(f"the status {status}")
         if status < 200:
             # An interim answer; the real one is to follow (RFC 9110, section 15.2).
             self._headers.clear()
             return
         self._status = status
-        length = "content-length" in self._headers or "transfer-encoding" in self._headers
+        length = "content-length" in self._headers or "chunked" in self._headers.get("transfer-encoding", "").lower()
         self._until_close = not length and status not in (204, 304)
-        if (packed := self._headers.get("content-encoding", "identity")) != "identity":
+        if (packed := self._headers.get("content-encoding", "").strip().lower()) not in ("", "identity"):
             # Against our wish, and understood all the same where it is one of the two usual ones.
             self._unpack = zlib.decompressobj(_GZIP_OR_ZLIB)
             if packed not in ("gzip", "x-gzip", "deflate"):
@@ -203,12 +208,14 @@ class Exchange:
         if connection is None:
             return
         self._line.hearer = self._parser = None
+        transport = connection.transport
+        if transport is not None and transport.get_write_buffer_size():
+            # Not all of the request is sent, and closing would wait for that, perhaps on somebody who does not read.
+            reusable = False
+            transport.abort()
         if reusable:
             connection.release()
         else:
-            if (transport := connection.transport) is not None and transport.get_write_buffer_size():
-                # Closing waits until everything is sent, perhaps to somebody who does not read.
-                transport.abort()
             connection.close()
 
     def _stop_timer(self) -> None:

@@ -104,6 +104,9 @@ class Upstream:
         except BaseException:
             exchange.abort()
             raise
+        finally:
+            # An error raised here holds this frame, and the exchange holds the error: such a ring would wait for the collector.
+            del exchange
         if (refusal := answer.refusal()) is not None:
             raise refusal
 

@@ -103,13 +103,76 @@ async def test_a_connection_that_the_server_means_to_close_is_not_used_again() -
         assert len(wire.connections) == 2
 
 
-async def test_a_second_answer_that_nobody_asked_for_spoils_the_connection_and_nothing_else() -> None:
+@pytest.mark.parametrize("more", [answer(b"{}"), b"HTTP/1.1 2", b"?"], ids=["whole", "begun", "garbage"])
+async def test_an_answer_that_nobody_asked_for_spoils_the_connection_and_nothing_else(more: bytes) -> None:
     async def script(connection: Connection) -> None:
-        await connection.send(answer(REPLY) + answer(b"{}"))
+        await connection.send(answer(REPLY) + more)
 
     async with wired(script) as wire:
         for _ in range(2):
             assert text_of(await soon(wire.whole())) == "مُعْجَم"
+        assert [connection.requests for connection in wire.connections] == [1, 1]
+
+
+async def test_a_second_answer_changes_nothing_in_the_head_of_the_first() -> None:
+    body = HEAD + TOKEN + END
+
+    async def script(connection: Connection) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(body)
+        await connection.send(head + body + answer(b"{}"))
+
+    async with wired(script) as wire:
+        events = await soon(wire.stream())
+        assert (text_of(events), events[-1]) == ("مرحبا", Finished("stop"))
+
+
+@pytest.mark.parametrize("endless", [b"x-%d: y\r\n", b"%d", b"1;x=%d"], ids=["trailers", "trailer", "chunk extension"])
+async def test_what_comes_without_end_and_is_no_body_is_cut_off(endless: bytes) -> None:
+    async def script(connection: Connection) -> None:
+        start = b"" if endless.startswith(b"1") else b"0\r\nx-long: " if endless == b"%d" else b"0\r\n"
+        await connection.send(answer(b"")[:-2].replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"\r\n" + start)
+        for number in range(100_000):
+            await connection.send(endless % number * 100)
+
+    async with wired(script) as wire:
+        with pytest.raises(UpstreamError) as refused:
+            await soon(wire.whole())
+        assert refused.value.kind == "broken"
+
+
+@pytest.mark.parametrize("status", ["000", "099"])
+async def test_a_status_that_is_none(status: str) -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(answer(REPLY, status=f"{status} ?"))
+
+    async with wired(script) as wire:
+        with pytest.raises(UpstreamError) as refused:
+            await soon(wire.whole())
+        assert refused.value.kind == "broken"
+
+
+async def test_a_connection_on_which_the_request_was_not_taken_to_its_end_is_not_used_again() -> None:
+    """The server answers early and keeps the connection open: what it has not read would stand before the next request."""
+
+    connections, gone = 0, asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(b'{"error":{"message":"too large"}}', status="413 Too Large"))
+        await gone.wait()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, open_session(PATIENT) as session:
+        for _ in range(2):
+            with pytest.raises(UpstreamError) as refused:
+                await soon(Upstream(session, PATIENT, 1000).whole(PROVIDER, UpstreamRequest(url, {}, b"x" * 30_000_000)))
+            assert refused.value.upstream_status == 413
+        assert connections == 2
+        gone.set()
 
 
 async def test_a_server_that_changes_the_protocol_is_broken() -> None:
