@@ -139,7 +139,7 @@ async def main() -> None:
     parser.add_argument("--tokens", type=int, default=100, help="length of a reply")
     parser.add_argument("--only", default="", help="scenarios whose name holds this")
     flags = parser.parse_args()
-    servers.allow_many_connections()
+    servers.prepare()
     with (
         servers.postgres() as database_url,
         servers.upstream(tokens=flags.tokens) as direct,

@@ -29,12 +29,14 @@ from bench.__main__ import BURST, JSON, asked, measure, rounds, show_rows
 from bench.holding import GAP_MS
 from bench.load import cpu_seconds, load, memory_mb, quantile, request_bytes
 from bench.servers import Server
-from bench.streams_stalled import Live
+from bench.streams_stalled import Live, logged
 from bench.upstream import WORD
 
 PARTS = ("start", "workers", "turns", "open", "bursts")
 RAMP_S, SETTLE_S, WINDOW_S = 10.0, 15.0, 15.0
 REPORT_EVERY = 10_000
+# Words are counted, not events: tokens that arrive together may share one.
+_WORD = WORD.strip().encode()
 # A start is that of a program that has run before: its modules are compiled.
 _COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 
@@ -118,14 +120,14 @@ async def open_streams(server: Server, streams: int, scale: float) -> None:
     tokens = int((ramp + settle + window + 5) * 1000 / GAP_MS)
     url, body = asked(server, replace(BURST, gap_ms=GAP_MS), tokens)
     request, parts, loop = request_bytes(url, body, server.headers), urlsplit(url), asyncio.get_running_loop()
-    mark = WORD.strip().encode() if server.model else b"event: token\n"
     errors: list[str] = []
 
     async def one(number: int) -> list[float]:
         await asyncio.sleep(number / streams * ramp)
         try:
-            _, client = await loop.create_connection(lambda: Live(mark), parts.hostname or "", parts.port or 80)
-            return await asyncio.wait_for(client.ask(request), 10 * (ramp + settle + window) + 60)
+            _, client = await loop.create_connection(lambda: Live(_WORD), parts.hostname or "", parts.port or 80)
+            # The gateway's last event has the whole reply again.
+            return (await asyncio.wait_for(client.ask(request), 10 * (ramp + settle + window) + 60))[:tokens]
         except (OSError, TimeoutError) as error:
             errors.append(repr(error))
             return []
@@ -184,7 +186,7 @@ async def main() -> None:
     parser.add_argument("--bursts", type=int, default=1000, help="burst streams at once")
     flags = parser.parse_args()
     parts = flags.only.split(",")
-    servers.allow_many_connections()
+    servers.prepare()
     with servers.postgres() as database_url, servers.upstream(tokens=flags.tokens) as provider:
         if "start" in parts:
             start(database_url, flags.times)
@@ -199,6 +201,7 @@ async def main() -> None:
                 print()
                 await open_streams(provider, flags.open, flags.scale)
                 await open_streams(server, flags.open, flags.scale)
+                print(f"the log has {await logged(database_url)}", flush=True)
         if "bursts" in parts:
             with servers.gateway(provider, database_url) as server:
                 await measure(server, BURST, 0.1, flags.tokens)

@@ -154,7 +154,7 @@ async def main() -> None:
     parser.add_argument("--tokens", type=int, default=100, help="length of a reply")
     parser.add_argument("--only", default="", help="scenarios whose name holds this")
     flags = parser.parse_args()
-    servers.allow_many_connections()
+    servers.prepare()
     with ExitStack() as stack:
         database_url = stack.enter_context(servers.postgres())
         direct = stack.enter_context(servers.upstream(tokens=flags.tokens))

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -30,8 +31,10 @@ class Server:
     model: str = ""
 
 
-def allow_many_connections() -> None:
-    """Raise this process's bound of open files, and that of those it starts, as far as it may."""
+def prepare() -> None:
+    """Raise this process's bound of open files, and that of those it starts, as far as it may; end on SIGTERM as on Ctrl-C,
+    so that nothing that was started stays behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

@@ -179,7 +179,7 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, default=30, help="how long each phase lasts")
     parser.add_argument("--reply-kb", type=int, default=20, help="of replies that are not read")
     flags = parser.parse_args()
-    servers.allow_many_connections()
+    servers.prepare()
     with gateway() as (server, database_url):
         print(f"memory when idle: {memory_mb(server.pid):.0f} MB")
         await live(server, Phase("warming"), flags.live, 2)
