@@ -42,8 +42,10 @@ def queries() -> list[str]:
 
 async def families(start_gateway: Start) -> dict[str, set[str]]:
     """Every name that a query can use, with the labels its samples have."""
-    gateway = await start_gateway(FALLBACK_PROVIDERS="anthropic", MAX_RETRIES="1", OPENAI_MODEL="a-model-without-a-price")
-    await gateway.ask({"message": "ما معنى «كتاب»؟"})
+    gateway = await start_gateway(
+        FALLBACK_PROVIDERS="anthropic", MAX_RETRIES="1", OPENAI_MODEL="a-model-without-a-price", CACHE_TTL_S="60"
+    )
+    await gateway.ask({"message": "ما معنى «قلم»؟"})
     gateway.simulator.script(Script(status=500, provider="openai"), calls=2)
     await gateway.ask({"message": "ما معنى «كتاب»؟"})
     gateway.simulator.script(Script(status=400))
