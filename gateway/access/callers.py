@@ -35,6 +35,11 @@ class Caller:
     issued_at: int | None = None
 
     @property
+    def stranger(self) -> bool:
+        """Whether this is one of many who cannot be told apart, and may not read what the others said."""
+        return self.id is None and not self.reads_everything
+
+    @property
     def user_id(self) -> int | None:
         """The id in `users` of a caller who signed in."""
         return int(self.id.removeprefix("user:")) if self.kind == "user" and self.id else None

@@ -97,9 +97,12 @@ async def _begin(request: web.Request, caller: Caller, asked: Completion, conver
 
 
 async def _conversation(request: web.Request, caller: Caller, asked: Completion) -> str | None:
-    """The conversation that a history goes on with, as far as its replies were given here."""
+    """The conversation that a history goes on with, as far as its replies were given here.
+
+    Another stranger may have asked the same and been told the same: the id of their conversation would open it.
+    """
     replies = earlier_replies(asked.request.entries or ())
-    if not replies:
+    if not replies or caller.stranger:
         return None
     try:
         return await request.app[SERVICES].threads.find(caller.id, replies)
@@ -112,7 +115,7 @@ async def _lost(request: web.Request, caller: Caller, asked: Completion) -> Live
 
     Clients made with Stainless, as OpenAI's are, send no key with a retry, but say that it is one.
     """
-    if request.headers.get("X-Stainless-Retry-Count", "0") == "0" or "Idempotency-Key" in request.headers:
+    if request.headers.get("X-Stainless-Retry-Count", "0") == "0" or "Idempotency-Key" in request.headers or caller.stranger:
         return None
     services = request.app[SERVICES]
     turn_id = services.lost.take(caller.id, asked.request.body_hash)

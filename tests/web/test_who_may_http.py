@@ -2,6 +2,7 @@
 
 import base64
 import json
+from typing import Any
 
 import pytest
 
@@ -181,3 +182,21 @@ async def test_chat_alone_may_be_open(start_gateway: Start) -> None:
     for path in ("/conversations", "/conversations/conv-1", "/stats", "/metrics"):
         check_problem(await gateway.client.get(path), "forbidden")
     check_problem(await gateway.client.delete("/conversations/conv-1"), "forbidden")
+
+
+async def test_strangers_who_say_the_same_do_not_meet(start_gateway: Start) -> None:
+    """They cannot be told apart, and the id of a conversation is all that it takes to go on with it."""
+    gateway = await start_gateway(ALLOW_ANONYMOUS="chat")
+    question = {"role": "user", "content": "ما معنى «كتاب»؟"}
+
+    async def said(*history: dict[str, str]) -> dict[str, Any]:
+        body = {"model": "openai/gpt-6-luna", "messages": history}
+        answer = await gateway.client.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 200
+        found: dict[str, Any] = answer.json()
+        return found
+
+    first = await said(question)
+    reply = {"role": "assistant", "content": first["choices"][0]["message"]["content"]}
+    second = await said(question, reply, {"role": "user", "content": "وما جمعها؟"})
+    assert second["conversation_id"] != first["conversation_id"]
