@@ -218,10 +218,10 @@ async def test_the_index_fills_itself(store: PostgresStore, connection: Any, mon
 async def test_messages_that_become_visible_late_are_found(store: PostgresStore, connection: Any, database_url: str) -> None:
     """An id may be taken long before its message can be seen; many that come after it are settled meanwhile."""
     slow = await asyncpg.connect(database_url)
-    await slow.execute("INSERT INTO conversations (id) VALUES ('late')")
+    await slow.execute("INSERT INTO conversations (id) VALUES ('late'), ('busy')")
     await slow.execute("BEGIN")
     await slow.execute("INSERT INTO messages (conversation_id, role, content) VALUES ('late', 'user', 'متأخرة')")
-    text = "INSERT INTO messages (conversation_id, role, content) SELECT 'late', 'user', 'x' FROM generate_series(1, 2500)"
+    text = "INSERT INTO messages (conversation_id, role, content) SELECT 'busy', 'user', 'x' FROM generate_series(1, 2500)"
     for _ in range(2):
         await connection.execute(text)
         while await take_everything_in(store):
