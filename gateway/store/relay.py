@@ -157,6 +157,16 @@ def _readable(fields: dict[bytes, bytes]) -> Letter | None:
 
 async def _reached(work: Callable[[], Any]) -> Any:
     try:
-        return await work()
+        answer = await work()
     except (RedisError, OSError, TimeoutError) as error:
         raise RelayUnavailable(type(error).__name__) from error
+    finally:
+        _heed_cancellation()
+    return answer
+
+
+def _heed_cancellation() -> None:
+    """Up to Python 3.11, `asyncio.wait_for`, with which the client waits, returns an answer and drops the cancellation it met."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

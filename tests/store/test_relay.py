@@ -167,3 +167,18 @@ async def test_a_frozen_redis_is_not_waited_for(relay: RedisRelay, server: Redis
         server.wake()
     assert [type(result) for result in results] == [RelayUnavailable] * 4
     assert await relay.alive("one", 10)
+
+
+async def test_a_task_that_is_cancelled_as_an_answer_comes_ends(relay: RedisRelay) -> None:
+
+    async def ask_on() -> None:
+        for _ in range(1000):
+            await relay.alive("me", 10)
+
+    for steps in range(200):
+        task = asyncio.create_task(ask_on())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
