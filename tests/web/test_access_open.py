@@ -7,7 +7,7 @@ import pytest
 from tests.running import Gateway, Start
 from tests.web.callers import Headers
 from tests.web.shapes import check_problem
-from tests.web.test_access_matrix import MATRIX, routes
+from tests.web.test_access_matrix import BODIES, MATRIX, MODEL, routes
 
 MODES: Final = ("false", "chat", "true")
 OTHER_SITE: Final = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
@@ -41,6 +41,10 @@ SAME_FOR_ALL: Final = {
     ("DELETE", "/chat/stream"): 404,
     ("GET", "/chat/stream/{turn_id}"): 200,
     ("DELETE", "/chat/stream/{turn_id}"): 409,
+    ("POST", "/v1/chat/completions"): 200,
+    ("GET", "/v1/chat/completions/{completion_id}"): 200,
+    ("GET", "/v1/models"): 200,
+    ("GET", "/v1/models/{model}"): 200,
     ("GET", "/auth/me"): 403,
     ("DELETE", "/auth/me"): 403,
     ("POST", "/auth/google/mobile"): 422,
@@ -53,6 +57,7 @@ THE_LOG: Final = {
     ("GET", "/stats"): 200,
     ("GET", "/metrics"): 200,
     ("GET", "/conversations"): 200,
+    ("GET", "/conversations/export"): 200,
     ("GET", "/conversations/{conversation_id}"): 200,
     ("DELETE", "/conversations/{conversation_id}"): 204,
     ("GET", "/dashboard"): 200,
@@ -77,11 +82,13 @@ async def status(gateway: Gateway, route: tuple[str, str], headers: Headers) -> 
     method, path = route
     told = await gateway.ask({"message": "سلام", "conversation_id": "conv-open"}) if "{" in path else {"turn_id": ""}
     place = path.replace("{turn_id}", told["turn_id"]).replace("{conversation_id}", "conv-open")
+    place = place.replace("{completion_id}", f"chatcmpl-{told['turn_id']}").replace("{model}", MODEL)
     headers = headers | ({"Idempotency-Key": "unknown"} if route == ("DELETE", "/chat/stream") else {})
-    body: dict[str, Any] = {"json": {"message": "سلام"}} if method == "POST" and path.startswith("/chat") else {}
+    body: dict[str, Any] = {"json": BODIES[path]("conv-open")} if method == "POST" and path in BODIES else {}
     answer = await gateway.client.request(method, place, headers=headers, **body)
     if answer.status_code >= 400 and method != "HEAD":
-        assert answer.headers["Content-Type"] == "application/problem+json"
+        own_shape = not path.startswith("/v1/")
+        assert answer.headers["Content-Type"] == ("application/problem+json" if own_shape else "application/json")
     return answer.status_code
 
 
