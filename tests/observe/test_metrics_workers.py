@@ -59,7 +59,7 @@ async def test_the_counters_are_the_logs(launch: Launch, redis_server: RedisServ
         assert await logged(gateway) == counted(found)
         assert found.value("gateway_turn_seconds_count") == TURNS
         assert found.value("gateway_store_seconds_count") == TURNS
-        assert found.value("gateway_database_up") == 1
+    await until_seen(gateway, "gateway_database_up", 1)
     await until_seen(gateway, "gateway_keys", 2 * len(PROVIDERS))
 
     assert gateway.process is not None

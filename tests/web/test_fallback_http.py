@@ -4,6 +4,7 @@ import json
 
 from gateway.web import schemas_service as schemas
 from simulator import Script
+from tests.observe.scraping import scrape
 from tests.running import Start, Told
 from tests.web.shapes import check, check_stream
 
@@ -47,10 +48,10 @@ async def test_operators_see_a_provider_that_is_down_and_come_back(start_gateway
         "groq#1": "up",
         "google#1": "up",
     }
-    metrics = (await gateway.client.get("/metrics")).text
-    assert "gateway_usable_keys_openai 0.0" in metrics
-    assert "gateway_usable_keys_groq 1.0" in metrics
-    assert "invalid-key" not in metrics + json.dumps(numbers) + json.dumps(health)
+    metrics = await scrape(gateway.client)
+    keys = {name: metrics.value("gateway_keys", provider=name, state="up") for name in ("openai", "groq")}
+    assert keys == {"openai": 0, "groq": 1}
+    assert "invalid-key" not in (await gateway.client.get("/metrics")).text + json.dumps(numbers) + json.dumps(health)
 
 
 async def test_a_reply_that_breaks_off_is_gone_on_with(start_gateway: Start) -> None:
