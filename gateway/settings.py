@@ -63,7 +63,7 @@ SecondsOrZero = Annotated[float, Field(ge=0, le=86_400)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Usd = Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
-Bytes = Annotated[int, Field(ge=1024, le=1 << 50)]
+Bytes = Annotated[int, Field(ge=1, le=1 << 50)]
 
 
 class Settings(BaseModel):

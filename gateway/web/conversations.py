@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from gateway.core.errors import GatewayError
 from gateway.core.jsontext import clean
 from gateway.core.turn import TurnBegun
+from gateway.engine.routing import ALIASES
 from gateway.store.base import BadQuery, ConversationFilter, Page, Viewer
 from gateway.web.gate import viewer
 from gateway.web.intake import not_found
@@ -29,6 +30,7 @@ def _in_utc(moment: datetime) -> datetime:
 
 _MOMENT: dict[str, Any] = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}, {"const": ""}]}
 Moment = Annotated[datetime, AfterValidator(_in_utc), WithJsonSchema(_MOMENT)]
+ProviderName = Annotated[Text, AfterValidator(lambda name: ALIASES.get(name, name))]
 
 
 class Filters(BaseModel):
@@ -36,8 +38,8 @@ class Filters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
-    provider: Text | None = None
-    """Those begun with this provider."""
+    provider: ProviderName | None = None
+    """Those begun with this provider; `gemini` is `google`."""
     user: Text | None = None
     """Those of this owner, such as `user:7` or `key:app`."""
     status: Literal["completed", "stopped", "interrupted", "failed"] | None = None

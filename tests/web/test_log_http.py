@@ -59,6 +59,7 @@ async def test_filters(start_gateway: Start, subtests: pytest.Subtests) -> None:
         "": everything,
         "provider=groq": ["conv-percent"],
         "provider=google&status=failed": ["conv-failed"],
+        "provider=gemini": ["conv-failed"],
         "status=completed": ["conv-percent", "conv-open"],
         "status=interrupted": [],
         "q=" + quote("كِتاب"): ["conv-open"],
