@@ -25,8 +25,11 @@ setup: $(VENV)/.dev ## create .venv and install the pinned dependencies, those o
 run: $(VENV)/.runtime ## start the gateway; settings come from the environment and .env (ARGS="--port 8001")
 	@exec $(BIN)/python run.py $(ARGS)
 
+# One process more than there are cores: many tests wait for a server to start or to notice something. A hundred of them are
+# started, and compile their modules once.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.dev ## run the tests on all cores; those that are named, on one (ARGS="tests/web -k stop")
-	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=logical --maxprocesses=4 --dist=worksteal)
+	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses=5 --dist=worksteal)
 
 check: lint types audit ## everything CI checks beside the tests
 

@@ -1,6 +1,7 @@
 """A real PostgreSQL for every test that asks for one: one server a run, a database of its own for each test."""
 
 import asyncio
+import gc
 import os
 import shutil
 import tempfile
@@ -32,6 +33,12 @@ settings.load_profile("untimed")
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200", "max_wal_size": "128MB"}
 TEMPLATE = "gateway_template"
 MEMORY_BYTES = 2 * 1024**3
+
+
+def pytest_collection_finish() -> None:
+    """What thousands of collected tests are made of is not looked through at every collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -107,8 +107,9 @@ async def test_event_source(gateway: Gateway, receive: Receive, page: Page) -> N
     told = await page.evaluate(EVENT_SOURCE, [bad.url, ASKED])
     await check(gateway, told["text"], told["ends"])
     # Once more for every break, and once behind the end, which 204 answers.
-    assert told["broken"] == len(CUTS) + 2
     assert [request.method for request in bad.requests] == ["POST", *["GET"] * (len(CUTS) + 2)]
+    # A request that a closed connection met before any answer Chromium repeats by itself, and the page hears nothing of it.
+    assert told["broken"] in (len(CUTS) + 1, len(CUTS) + 2)
     assert lasts(bad)[-1] == f"{told['ends'][0]['turn_id']}.end"
 
 
