@@ -10,7 +10,7 @@ from typing import Final
 from gateway.core.errors import GatewayError
 from gateway.core.events import Event, Failed, Finished
 from gateway.core.fold import Fold
-from gateway.core.messages import KeptState
+from gateway.core.messages import KeptState, Prompt
 from gateway.core.turn import TurnEnded, TurnError, TurnRecord, TurnStatus
 from gateway.engine.abandon import Abandonment
 from gateway.engine.alarms import ring_in
@@ -260,7 +260,7 @@ class Engine:
             reply=reply,
             ended_ms=now_ms(),
             first_output_ms=turn.first_output_ms,
-            cost_usd=self._cost(trail),
+            cost_usd=self._cost(trail, None if status == "completed" else run.new.prepared.prompt),
             error=error_of(status, turn.fold),
             attempts=tuple(trail.attempts),
             abandoned=run.abandoned,
@@ -268,9 +268,9 @@ class Engine:
             question_hash=trail.question_hash,
         )
 
-    def _cost(self, trail: Trail) -> float | None:
+    def _cost(self, trail: Trail, cut: Prompt | None) -> float | None:
         try:
-            return trail.cost(self._price)
+            return trail.cost(self._price, cut)
         except Exception:
             # A reply is worth more than its price.
             log.exception("a turn could not be priced", extra={"provider": trail.provider, "model": trail.model})

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from gateway.core.errors import UpstreamError
 from gateway.core.events import Event, UsageReported
 from gateway.core.fold import Fold
+from gateway.core.messages import Prompt
 from gateway.core.turn import Attempt
-from gateway.engine.usage import NOTHING, added
+from gateway.engine.usage import NOTHING, added, at_least
 
 Price = Callable[[str, str, UsageReported], float | None]
 
@@ -53,11 +54,13 @@ class Trail:
             total = added(total, usage)
         return total
 
-    def cost(self, price: Price) -> float | None:
-        """US dollars for the whole reply, None when a price or a count is unknown."""
+    def cost(self, price: Price, cut: Prompt | None = None) -> float | None:
+        """US dollars for the whole reply, None when a price or a count is unknown. Where it was cut, `cut` is what was asked:
+        then the counts that are missing are estimated, since what came is paid for."""
         if self.cached:
             return 0.0
         if not self.parts:
-            return price(self.provider, self.model, self.fold.usage)
+            usage = self.fold.usage
+            return price(self.provider, self.model, usage if cut is None else at_least(usage, cut, self.fold.size))
         costs = [price(*part) for part in (*self.parts, (self.provider, self.model, self.own))]
         return None if None in costs else sum(cost for cost in costs if cost is not None)

@@ -42,11 +42,12 @@ def is_missing_schema(error: BaseException) -> bool:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the very same call may succeed at once on a new connection: the old one had died (asyncpg calls it an internal error
-    when the server's farewell meets a statement), or lost a race."""
+    """Whether the very same call may succeed at once on a new connection: the old one had died (asyncpg calls it an internal
+    error when the server's farewell meets a statement), or lost a race."""
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError)
-    return isinstance(error, (ConnectionError, asyncpg.InternalClientError)) or sqlstate(error) in (*_LOST_RACE, *_LOST_CONNECTION)
+    died = isinstance(error, (ConnectionError, asyncpg.InternalClientError))
+    return died or sqlstate(error) in (*_LOST_RACE, *_LOST_CONNECTION)
 
 
 def is_doubtful(error: BaseException) -> bool:

@@ -3,9 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import httpx
+import pytest
 
 from gateway.web import schemas_service as schemas
-from tests.running import Start
+from simulator import parse_text
+from tests.running import PROVIDERS, Start, Told
 from tests.web.callers import ADMIN, API_KEY, bearer, closed
 from tests.web.shapes import check, check_problem
 
@@ -57,6 +59,25 @@ async def test_one_user(start_gateway: Start) -> None:
     await world.ask(bearer(API_KEY))
     # A refused question is not one of the day's.
     assert (await world.send("GET", "/auth/me", spender)).json()["daily_requests"] == 1
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_who_stops_every_reply_before_its_end_pays_for_what_came(start_gateway: Start, provider: str) -> None:
+    world = await closed(start_gateway, USER_DAILY_BUDGET_USD=LEAST)
+    user = await world.signed_in()
+    world.gateway.simulator.script(parse_text("fault=stall@mid"))
+    async with world.gateway.streaming(QUESTION | {"provider": provider}, **user) as source:
+        events = source.aiter_sse()
+        seen = [await anext(events), await anext(events)]
+        stopped = await world.send("DELETE", f"/chat/stream/{source.response.headers['X-Turn-Id']}", user)
+        assert stopped.status_code == 202
+        told = Told([*seen, *[event async for event in events if event.data]])
+    usage = told.last["usage"]
+    assert (told.last["status"], bool(told.text())) == ("stopped", True)
+    assert usage["cost_usd"] > float(LEAST)
+    if provider in ("openai", "groq"):
+        assert (usage["input_tokens"], usage["output_tokens"]) == (None, None), "only the price is estimated"
+    check_problem(await world.send("POST", "/chat", user, json=QUESTION), "daily_limit_reached")
 
 
 async def test_the_dashboard_shows_it(start_gateway: Start) -> None:
