@@ -105,6 +105,17 @@ class ToolChoice:
 
 
 @value
+class ReplyFormat:
+    """The reply is to be JSON: as `schema` (JSON Schema) says, or any object. The rest is OpenAI's, for those who take it: what
+    the schema is called and for, and whether the model must keep to it."""
+
+    schema: dict[str, Any] | None = None
+    name: str = "reply"
+    description: str | None = None
+    strict: bool | None = None
+
+
+@value
 class Prompt:
     """One request to a model.
 
@@ -118,3 +129,4 @@ class Prompt:
     tool_choice: ToolChoice | None = None
     temperature: float | None = None
     max_tokens: int = 8192
+    format: ReplyFormat | None = None

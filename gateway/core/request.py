@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from gateway.core.messages import Part, ToolChoice, ToolSpec
+from gateway.core.messages import Part, ReplyFormat, ToolChoice, ToolSpec
 from gateway.core.value import value
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -50,3 +50,4 @@ class ChatRequest:
     temperature: float | None
     max_tokens: int | None
     pinned: bool | None = None
+    format: ReplyFormat | None = None

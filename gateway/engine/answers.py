@@ -1,8 +1,8 @@
 """Answers that were given before: a first question that is asked again is answered from the log, and asked once where many
 ask it at the same time.
 
-What a question is answered with must depend on nothing but itself: it has nothing before it, no tools and no images, and
-provider, model, system prompt, temperature and bounds are the same. Then it is nobody's in particular.
+What a question is answered with must depend on nothing but itself: it has nothing before it, no tools, no images and no
+format of its own, and provider, model, system prompt, temperature and bounds are the same. Then it is nobody's in particular.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class AnswerStore(Protocol):
 
 def key_of(choice: Choice, prompt: Prompt) -> str | None:
     """The hash of a question and of all that its answer depends on; None for one whose answer is for this turn alone."""
-    if len(prompt.messages) != 1 or prompt.tools:
+    if len(prompt.messages) != 1 or prompt.tools or prompt.format:
         return None
     asked = prompt.messages[0]
     if not isinstance(asked, UserMessage) or not all(isinstance(part, TextPart) for part in asked.parts):

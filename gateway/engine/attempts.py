@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -57,7 +58,9 @@ class Attempts:
 
     async def run(self, choice: Choice, prompt: Prompt, trail: Trail, take: Take, *, stream: bool) -> None:
         """See `Source`."""
-        course = Course(self._router, self._policy, choice, trail, asyncio.get_running_loop().time)
+        # Another JSON document would be begun where the first broke off.
+        policy = self._policy if prompt.format is None else replace(self._policy, continue_on_break=False)
+        course = Course(self._router, policy, choice, trail, asyncio.get_running_loop().time)
         if trail.parts:
             # Another turn's call, which broke off, brought what has come.
             course.broken_off = trail.fold.reply().content

@@ -69,6 +69,7 @@ class PromptBuilder:
             tool_choice=request.tool_choice,
             temperature=request.temperature,
             max_tokens=min(request.max_tokens or self._max_output_tokens, self._max_output_tokens),
+            format=request.format,
         )
 
     async def _history(self, conversation_id: str, viewer: Viewer) -> tuple[Message, ...]:

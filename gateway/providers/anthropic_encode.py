@@ -13,6 +13,7 @@ from gateway.core.messages import (
     AssistantMessage,
     Part,
     Prompt,
+    ReplyFormat,
     TextPart,
     ToolChoice,
     ToolResult,
@@ -33,7 +34,7 @@ OPENING = "…"
 
 
 def encode(prompt: Prompt, route: Route, stream: bool) -> UpstreamRequest:
-    """Build the call. Raises `GatewayError` (`provider_rejected`) for an image or a message the API can't take."""
+    """Build the call. Raises `GatewayError` (`provider_rejected`) for an image, a message or a format the API can't take."""
     body: dict[str, Any] = {
         "model": route.model,
         "max_tokens": prompt.max_tokens,
@@ -41,7 +42,7 @@ def encode(prompt: Prompt, route: Route, stream: bool) -> UpstreamRequest:
     }
     if prompt.system and prompt.system.strip():
         body["system"] = prompt.system
-    body |= _tools(prompt, route) | _sampling(prompt, route)
+    body |= _tools(prompt, route) | _sampling(prompt, route) | _format(prompt.format)
     if stream:
         body["stream"] = True
     headers = {"content-type": "application/json", "x-api-key": route.api_key, "anthropic-version": API_VERSION}
@@ -57,6 +58,14 @@ def _sampling(prompt: Prompt, route: Route) -> dict[str, Any]:
         # These models think anyway; unasked, they keep what they thought to themselves.
         found["thinking"] = {"type": "adaptive", "display": "summarized"}
     return found
+
+
+def _format(wanted: ReplyFormat | None) -> dict[str, Any]:
+    if wanted is None:
+        return {}
+    if wanted.schema is None:
+        raise GatewayError("provider_rejected", "This provider gives JSON only as a schema says (response_format json_schema).")
+    return {"output_config": {"format": {"type": "json_schema", "schema": wanted.schema}}}
 
 
 def _tools(prompt: Prompt, route: Route) -> dict[str, Any]:

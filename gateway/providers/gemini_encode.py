@@ -64,6 +64,10 @@ def _generation_config(prompt: Prompt, route: Route) -> dict[str, Any]:
         config["temperature"] = prompt.temperature
     if known.thinking:
         config["thinkingConfig"] = {"includeThoughts": True}
+    if prompt.format is not None:
+        config["responseMimeType"] = "application/json"
+        if prompt.format.schema is not None:
+            config["responseJsonSchema"] = prompt.format.schema
     return {name: value for name, value in config.items() if name not in route.dropped}
 
 

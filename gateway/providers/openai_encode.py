@@ -15,6 +15,7 @@ from gateway.core.messages import (
     Message,
     Part,
     Prompt,
+    ReplyFormat,
     ToolCall,
     ToolChoice,
     ToolResults,
@@ -44,6 +45,8 @@ def encode(path: str, prompt: Prompt, route: Route, stream: bool) -> UpstreamReq
         body["temperature"] = prompt.temperature
     if known.reasoning_format and "reasoning_format" not in route.dropped:
         body["reasoning_format"] = known.reasoning_format
+    if prompt.format is not None:
+        body["response_format"] = _format(prompt.format)
     if prompt.tools:
         body |= _tools(prompt, known, route)
     return UpstreamRequest(route.base_url.rstrip("/") + path, bearer(route), dumps_to_keep(body))
@@ -66,6 +69,18 @@ def _stream_options(route: Route) -> dict[str, Any]:
     if is_openai(route):
         options["include_obfuscation"] = False
     return options
+
+
+def _format(wanted: ReplyFormat) -> dict[str, Any]:
+    if wanted.schema is None:
+        return {"type": "json_object"}
+    return {"type": "json_schema", "json_schema": described_schema(wanted, wanted.schema)}
+
+
+def described_schema(wanted: ReplyFormat, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema with what OpenAI takes beside it."""
+    more = {"description": wanted.description, "strict": wanted.strict}
+    return {"name": wanted.name, "schema": schema} | {name: given for name, given in more.items() if given is not None}
 
 
 def _limit_name(known: Traits, dropped: frozenset[str]) -> str | None:

@@ -93,7 +93,7 @@ def _understand(
     message = _message(error)
     names = {error.get(key) for key in ("code", "type") if isinstance(error.get(key), str)}
     if names & _MODEL_SLIPS:
-        detail = "The model wrote a tool call that does not fit its tools."
+        detail = "The model wrote what does not fit the tools or the format asked for."
         return UpstreamError("provider_error", detail, kind="server", upstream_status=status, upstream_text=clip(text))
     if "model_not_found" in names:
         # Responses says this with a 400.

@@ -13,6 +13,7 @@ from gateway.core.messages import (
     Message,
     Part,
     Prompt,
+    ReplyFormat,
     ToolChoice,
     ToolResults,
     ToolSpec,
@@ -21,7 +22,7 @@ from gateway.core.messages import (
 from gateway.providers.base import Route, UpstreamRequest
 from gateway.providers.common import open_loop, portable_id
 from gateway.providers.models import traits
-from gateway.providers.openai_encode import bearer, is_openai, object_schema
+from gateway.providers.openai_encode import bearer, described_schema, is_openai, object_schema
 from gateway.providers.responses_errors import REASONING_ITEMS
 from gateway.providers.responses_state import kept_items
 
@@ -31,6 +32,8 @@ _MIN_OUTPUT_TOKENS = 16
 def encode(prompt: Prompt, route: Route, stream: bool) -> UpstreamRequest:
     """Return the call: POST `{base}/responses`."""
     fields = {"model": route.model, "input": _input(prompt, route), "store": False} | _reasoning(route) | _tools(prompt)
+    if prompt.format is not None:
+        fields["text"] = {"format": _format(prompt.format)}
     if prompt.system:
         fields["instructions"] = prompt.system
     if "max_output_tokens" not in route.dropped:
@@ -54,6 +57,12 @@ def _reasoning(route: Route) -> dict[str, Any]:
         if "include" not in route.dropped:
             fields["include"] = ["reasoning.encrypted_content"]
     return fields
+
+
+def _format(wanted: ReplyFormat) -> dict[str, Any]:
+    if wanted.schema is None:
+        return {"type": "json_object"}
+    return {"type": "json_schema"} | described_schema(wanted, wanted.schema)
 
 
 def _tools(prompt: Prompt) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from pydantic import (
 
 from gateway.core.errors import GatewayError
 from gateway.core.jsontext import loads
-from gateway.core.messages import ImagePart, Part, TextPart
+from gateway.core.messages import ImagePart, Part, ReplyFormat, TextPart
 from gateway.core.request import ChatRequest, Entry
 from gateway.web.chat_body import (
     MAX_CALLS,
@@ -119,6 +119,48 @@ class StreamOptions(_Body):
     """Whether token counts come at its end."""
 
 
+class TextFormat(_Body):
+    """Any text."""
+
+    type: Literal["text"]
+
+    def format(self) -> None:
+        """Nothing in particular."""
+
+
+class JsonObjectFormat(_Body):
+    """A JSON object, as `messages` ask for it. Anthropic's models take a schema alone."""
+
+    type: Literal["json_object"]
+
+    def format(self) -> ReplyFormat:
+        return ReplyFormat()
+
+
+class JsonSchema(_Body):
+    """A JSON Schema, which goes to the provider as it is."""
+
+    name: Annotated[StrictStr, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    """What it is called."""
+    description: StrictStr | None = None
+    """What it is for."""
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    strict: StrictBool | None = None
+    """Whether the model must keep to it, where the provider leaves the choice."""
+
+
+class JsonSchemaFormat(_Body):
+    """JSON as a schema says."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+    def format(self) -> ReplyFormat:
+        schema = self.json_schema
+        return ReplyFormat(schema.schema_, schema.name, schema.description, schema.strict)
+
+
+ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
 TokenLimit = Annotated[int, Field(strict=True, ge=1), BeforeValidator(whole_number)]
 
 
@@ -150,8 +192,8 @@ class CompletionBody(_Body):
     """One choice is given."""
     stop: Annotated[Any, *_only("", [])] = None
     """Not supported."""
-    response_format: Annotated[Any, *_only({"type": "text"})] = None
-    """Text is given."""
+    response_format: ResponseFormat | None = None
+    """What the reply is to be; absent: text."""
     logprobs: Annotated[Any, *_only(False)] = None
     """Not supported."""
     top_logprobs: Annotated[Any, *_only(0)] = None
@@ -225,4 +267,5 @@ def _request(body: CompletionBody, body_hash: str) -> ChatRequest:
         model=None,
         temperature=body.temperature,
         max_tokens=body.max_completion_tokens or body.max_tokens,
+        format=body.response_format.format() if body.response_format else None,
     )
