@@ -178,6 +178,8 @@ class Question:
             last = flight
         trail.cached = False
         trail.provider, trail.model = choice.target.name, choice.model
+        # What goes on with text comes as more of it, for all who have the first part.
+        stream = stream or trail.fold.has_output
         if self._anew or (last is not None and last.failures >= _FAILURES):
             await self._asked(choice, prompt, trail, take, stream=stream)
             return
@@ -224,7 +226,6 @@ class Question:
         if trail.fold.has_output:
             # What has come stays, and another call goes on from there.
             trail.parts.append((trail.provider, trail.model, FREE))
-            stream = True
             if take([ev.Rerouted("retrying", trail.provider, trail.model)]):
                 return
         await self._answers.ask.run(choice, prompt, trail, take, stream=stream)

@@ -164,7 +164,7 @@ async def test_the_first_ends_in_the_middle(ending: str) -> None:
     halt, second = Halt(), Halt()
     stage = Shared((*FIRST, halt, [BROKEN]), (second, [TextDelta("با"), UsageReported(9, 1)], [Finished("stop")]))
     first = stage.ask(conversation_id="one")
-    others = [stage.ask(conversation_id=name) for name in ("two", "three")]
+    others = [stage.ask(conversation_id="two", streamed=False), stage.ask(conversation_id="three")]
     for turn in (first, *others):
         await reached(turn, "مرح")
     if ending == "stopped":
