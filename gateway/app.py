@@ -124,10 +124,8 @@ async def _open(
     prompts = PromptBuilder(store, recent, settings.history_messages, settings.max_output_tokens)
     admission = open_admission(settings, store, session, stack)
     metrics = _metrics(engine, writer, router, admission.budgets, worker, stack)
-    # What the simulator said is nobody's answer.
-    ttl_s = 0 if simulated_at is not None else settings.cache_ttl_s
-    answers = Answers(attempts, PostgresAnswers(store), ttl_s, metrics.answered) if ttl_s else None
-    simulated = simulated_at is not None
+    simulated, ttl_s = simulated_at is not None, settings.cache_ttl_s
+    answers = Answers(attempts, PostgresAnswers(store), ttl_s, metrics.answered, simulated=simulated) if ttl_s else None
     intake = Intake(engine, router, prompts, store, keys, admission.rates, admission.ledger, answers, simulated=simulated)
     engine.watchers.extend((intake, TurnLines()) if telemetry is None else (intake, TurnLines(), telemetry))
     # The first thing to happen at the end: nothing below waits long for the database then.

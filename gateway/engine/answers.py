@@ -41,14 +41,17 @@ class AnswerStore(Protocol):
         ...
 
 
-def key_of(choice: Choice, prompt: Prompt) -> str | None:
-    """The hash of a question and of all that its answer depends on; None for one whose answer is for this turn alone."""
+def key_of(choice: Choice, prompt: Prompt, *, simulated: bool = False) -> str | None:
+    """The hash of a question and of all that its answer depends on; None for one whose answer is for this turn alone.
+
+    What the simulator says answers for no provider; its address is another one in each process.
+    """
     if len(prompt.messages) != 1 or prompt.tools or prompt.format:
         return None
     asked = prompt.messages[0]
     if not isinstance(asked, UserMessage) or not all(isinstance(part, TextPart) for part in asked.parts):
         return None
-    whom = (choice.target.name, choice.target.base_url, choice.model)
+    whom = (choice.target.name, "simulator" if simulated else choice.target.base_url, choice.model)
     said = (_FORM, whom, prompt.system, prompt.temperature, prompt.max_tokens, normal(asked.text))
     return hashlib.sha256(dumps(said)).hexdigest()
 
@@ -62,16 +65,19 @@ def normal(question: str) -> str:
 class Answers:
     """Finds answers no older than `ttl_s`; what is not found, `ask` is asked for. `counted` hears where each came from."""
 
-    def __init__(self, ask: Source, store: AnswerStore, ttl_s: int, counted: Callable[[Found], None]) -> None:
+    def __init__(
+        self, ask: Source, store: AnswerStore, ttl_s: int, counted: Callable[[Found], None], *, simulated: bool = False
+    ) -> None:
         self.ask = ask
         self.counted = counted
         self._store = store
         self._ttl_s = ttl_s
+        self._simulated = simulated
         self._flights: dict[_Place, Flight] = {}
 
     def question(self, choice: Choice, prompt: Prompt, wish: Wish) -> "Question | None":
         """Where the reply to a question is to come from; None: from the provider, and for this turn alone."""
-        key = None if wish == "no-store" else key_of(choice, prompt)
+        key = None if wish == "no-store" else key_of(choice, prompt, simulated=self._simulated)
         return None if key is None else Question(self, key, anew=wish == "no-cache")
 
     async def before(self, key: str) -> Tape | None:

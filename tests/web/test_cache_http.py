@@ -1,12 +1,13 @@
 """CACHE_TTL_S: which questions are answered by what was said before, how such answers look, and who may not have them."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.web import schemas, schemas_openai
 from simulator import parse_text
-from tests.running import Gateway, Start, Told
+from tests.running import PROVIDERS, Gateway, Start, Told
 from tests.web.callers import ADMIN, API_KEY, bearer, closed
 from tests.web.shapes import check, check_problem, check_stream
 
@@ -182,6 +183,20 @@ async def test_a_key_is_bound_to_it(start_gateway: Start) -> None:
     reply = await gateway.ask({"message": "ما معنى «قمر»؟"}, idempotency_key="k-1")
     assert reply["cached"]
     assert await gateway.ask({"message": "ما معنى «قمر»؟"}, idempotency_key="k-1") == reply
+
+
+async def test_what_the_simulator_said_answers_for_no_provider(start_gateway: Start, tmp_path: Path) -> None:
+    asked = {"message": "ما معنى «شمس»؟"}
+    keyless = dict.fromkeys((f"{name.upper()}_API_KEY" for name in PROVIDERS), "")
+    simulated, another = [await start_gateway(**DAY, **keyless, DATA_DIR=str(tmp_path / name)) for name in ("one", "two")]
+    first = await simulated.ask(asked)
+    # Each process has a simulator of its own.
+    for gateway in (simulated, another):
+        again = await gateway.ask(asked)
+        assert (again["content"], again["cached"], again["simulated"]) == (first["content"], True, True)
+    real = await start_gateway(**DAY)
+    assert not {"cached", "simulated"} & (await real.ask(asked)).keys()
+    assert (await real.ask(asked))["cached"]
 
 
 async def test_without_the_setting_every_question_is_asked(gateway: Gateway) -> None:
