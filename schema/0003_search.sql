@@ -20,6 +20,10 @@ BEGIN
     IF folded ~ '[\ufb50-\ufdff\ufe70-\ufefc]' THEN
         folded := normalize(folded, NFKC);
     END IF;
+    IF folded ~ '[\u00c0-\u04ff\u1e00-\u1fff]' THEN
+        -- Latin, Greek and Cyrillic letters without what stands above and below them (`kitāb`), however it was composed.
+        folded := normalize(regexp_replace(normalize(folded, NFD), '[\u0300-\u036f]+', '', 'g'), NFC);
+    END IF;
     folded := regexp_replace(
         folded, '[\u00ad\u0300-\u036f\u0610-\u061a\u061c\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u08d3-\u08ff\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]+', '', 'g'
     );

@@ -75,6 +75,13 @@ async def connection(database_url: str) -> AsyncIterator[Any]:
         ("a dictionary", "DICTIONARIES"),
         ("كلمة dictionary هنا", "dictionary كلمة"),
         ("the", "the"),
+        ("kitāb كِتَاب", "kitab"),
+        ("kitab", "KITĀB"),
+        ("cafe\u0301", "café"),
+        ("café", "cafe\u0301"),
+        ("ёлка й", "елка"),
+        ("naïve أَدَاة", "أداه"),
+        ("한국어 é", "한국어"),
         ("gpt-4.1", "gpt-4.1"),
     ],
 )
