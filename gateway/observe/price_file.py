@@ -11,13 +11,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
 _NEEDED: Final = ("input", "output")
 _OPTIONAL: Final = ("cached", "cache_write")
 _MILLION: Final = 1_000_000
+_MOST_USD: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ def _unit_prices(path: Path, place: str, given: Mapping[str, Any]) -> UnitPrices
         if name not in given:
             raise ValueError(f"{path}: {place} needs {name}")
     for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
-            raise ValueError(f"{path}: {place}.{name} takes US dollars a million tokens, 0 or more")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_USD:
+            raise ValueError(f"{path}: {place}.{name} takes US dollars a million tokens, 0 to {_MOST_USD}")
     a_token = {name: value / _MILLION for name, value in given.items()}
     plain = a_token["input"]
     return UnitPrices(plain, a_token.get("cached", plain), a_token.get("cache_write", plain), a_token["output"])

@@ -49,6 +49,7 @@ def test_the_first_pattern_that_fits_counts_and_what_is_left_out_costs_as_input(
         ('[openai."gpt-4o"]\ninput = 1\noutput = -1', 'openai."gpt-4o".output takes US dollars a million tokens'),
         ('[openai."gpt-4o"]\ninput = "1"\noutput = 1', 'openai."gpt-4o".input takes US dollars a million tokens'),
         ('[openai."gpt-4o"]\ninput = nan\noutput = 1', 'openai."gpt-4o".input takes US dollars a million tokens'),
+        (f'[openai."gpt-4o"]\ninput = 1{"0" * 400}\noutput = 1', 'openai."gpt-4o".input takes US dollars a million tokens'),
         ('[openai."gpt-4o"]\ninput = true\noutput = 1', 'openai."gpt-4o".input takes US dollars a million tokens'),
         (
             '[openai."gpt-4o"]\ninput = 1\noutput = 1\nprompt = 2',
