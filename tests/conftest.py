@@ -35,6 +35,18 @@ TEMPLATE = "gateway_template"
 MEMORY_BYTES = 2 * 1024**3
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--turns=1000` asks for more than a usual run has time for."""
+    parser.addoption("--turns", type=int, default=None, help="how many turns are cut at random, or counted")
+
+
+@pytest.fixture
+def turns(request: pytest.FixtureRequest) -> int | None:
+    """How many turns were asked for on the command line."""
+    wanted: int | None = request.config.getoption("--turns", None)
+    return wanted
+
+
 def pytest_collection_finish() -> None:
     """What thousands of collected tests are made of is not looked through at every collection of garbage."""
     gc.collect()

@@ -16,11 +16,6 @@ from tests.running import Gateway, run_gateway
 __all__ = ["database", "launch", "place", "provider", "serve", "url"]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """`pytest tests/faults --turns=1000` asks for more than a usual run has time for."""
-    parser.addoption("--turns", type=int, default=None, help="how many turns are cut at random")
-
-
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
     """A Redis of the test's own."""

@@ -5,8 +5,6 @@ import json
 import random
 from collections.abc import Sequence
 
-import pytest
-
 from tests.access.redis_server import RedisServer
 from tests.faults.phone import WAYS, Phone, Screen
 from tests.faults.questions import question
@@ -67,13 +65,6 @@ async def check_turns(gateways: Sequence[Gateway], turns: int) -> list[Phone]:
         f"\n{turns} turns, {sum(ways.values())} connections {ways}, {sum(len(phone.screen.units) for phone in phones)} characters"
     )
     return phones
-
-
-@pytest.fixture
-def turns(request: pytest.FixtureRequest) -> int | None:
-    """How many turns were asked for on the command line."""
-    wanted: int | None = request.config.getoption("--turns", None)
-    return wanted
 
 
 async def test_one_process(gateway: Gateway, turns: int | None) -> None:
