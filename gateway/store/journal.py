@@ -31,7 +31,7 @@ log = logging.getLogger("gateway.store.journal")
 GATHER_S: Final = 0.25
 _GATHERED_PER_S: Final = 1000
 _PAUSE_S: Final = 0.002
-"""Between two transactions: each costs some switches between threads, up to a tenth of a turn's CPU where every turn has its own."""
+"""Between two transactions: each costs some switches between threads, up to a tenth of a turn's CPU if every turn has its own."""
 
 
 class Journal:
