@@ -12,7 +12,7 @@ from gateway.store.queries import QUERIES
 from gateway.store.rows import Row
 
 MOST_TERMS: Final = 16
-_TERM: Final = re.compile(r'"([^"]*)"|“([^”]*)”|([^\s"“”]+)')
+_TERM: Final = re.compile(r'"([^"]*)"|“([^”]*)”|«([^»]*)»|([^\s"“”«»]+)')
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ def tool_words(name: str) -> str:
 
 
 def terms_of(q: str) -> list[str]:
-    """The words and phrases (in double quotes) of a search. Raises `BadQuery` when they are too many."""
+    """The words and phrases (in double quotes, or Arabic ones) of a search. Raises `BadQuery` when they are too many."""
     found = ["".join(groups) for groups in _TERM.findall(q)]
     if len(found) > MOST_TERMS:
         raise BadQuery(f"A search has at most {MOST_TERMS} words and phrases.")

@@ -105,7 +105,9 @@ async def test_words_must_all_be_in_one_message_and_phrases_in_order(store: Post
     await store.put([turn("b", "العرب ولهم لسان", "قاموس")])
     assert await found(store, "لسان العرب") == ["b", "a"]
     assert await found(store, '"لسان العرب"') == ["a"]
-    assert await found(store, "“لِسانُ العَرَب” معنى") == ["a"]
+    for asked in ("“لِسانُ العَرَب” معنى", "«لسان العرب»", "معنى «لِسانُ العَرَب»؟"):
+        assert await found(store, asked) == ["a"]
+    assert await found(store, "«لسان العرب") == ["b", "a"]
     assert await found(store, "لسان معجم") == []
     assert await found(store, '"معنى العرب"') == []
 

@@ -120,6 +120,11 @@ async def test_arabic_is_laid_out_from_the_right(seeded: Gateway, browser: Brows
         assert brand is not None
         assert out is not None
         assert brand["x"] > out["x"]
+        await tab.go("/dashboard/conversations")
+        assert await tab.page.locator("#q").evaluate("one => getComputedStyle(one).direction") == "rtl"
+        await tab.page.fill("#q", "gpt")
+        assert await tab.page.locator("#q").evaluate("one => getComputedStyle(one).direction") == "ltr"
+        await tab.go(f"/dashboard/conversations/{TALK}")
         # Each paragraph of a reply has its own direction, whatever the page's is.
         edges = await tab.page.evaluate(
             """() => {
