@@ -45,7 +45,8 @@ class Filters(BaseModel):
     status: Literal["completed", "stopped", "interrupted", "failed"] | None = None
     """Those with a turn that ended so."""
     q: Text | None = None
-    """Those in which a message has all these words, in any of their forms; words in double quotes, or in « », must follow each other."""
+    """Those in which a message has all these words, in any of their forms; words in double quotes or « » must follow each
+    other."""
     tool: Text | None = None
     """Those in which this tool was called."""
     min_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
