@@ -19,6 +19,8 @@ from gateway.web.services import SERVICES
 log = logging.getLogger(__name__)
 
 _LAST_WORDS_S: Final = 0.4
+_LAST_ANSWERS_S: Final = 1.0
+_QUIET_S: Final = 0.25
 
 _GONE_S: Final = 60
 # Connections take these over from the socket that accepts them. What a client does not take is kept for it by the kernel, too:
@@ -81,9 +83,12 @@ async def serve(
         await _until_told(stop, signals)
         log.info("draining: running turns have %g seconds to finish", settings.drain_s)
         patience = time.monotonic() + settings.drain_s
+        door.crowd.leaving = True
         if not stop.is_set():
             await door.retire(settings.drain_s, unless=stop)
+        # Whoever comes meanwhile is answered, and told to go elsewhere.
         await app[SERVICES].engine.drain(max(0.0, patience - time.monotonic()))
+        await door.retire(_LAST_ANSWERS_S, _QUIET_S)
     finally:
         await runner.cleanup()
 

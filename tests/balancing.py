@@ -60,10 +60,10 @@ def running_nginx(ports: list[int]) -> Iterator[str]:
     nginx = program("nginx")
     assert nginx is not None
     port = free_port()
-    servers = "\n    ".join(f"server 127.0.0.1:{each} max_fails=1 fail_timeout=2s;" for each in ports)
+    servers = "\n    ".join(f"server 127.0.0.1:{each} max_fails=0;" for each in ports)
     with tempfile.TemporaryDirectory(prefix="gw-nginx-") as home:
         changes = {
-            "server gateway:8000 resolve max_fails=1 fail_timeout=2s;": servers,
+            "server gateway:8000 resolve max_fails=0;": servers,
             "listen 80;": f"listen 127.0.0.1:{port};",
         }
         command = [nginx, "-p", home, "-e", f"{home}/error.log", "-c", str(nginx_conf("compose.conf", Path(home), changes))]
@@ -101,3 +101,13 @@ def running_pgbouncer(database_url: str) -> Iterator[str]:
         assert process.stderr is not None
         assert any("process up" in line for line in process.stderr)
         yield f"postgresql://{address.username}@127.0.0.1:{port}/{name}?pgbouncer=true"
+
+
+@contextmanager
+def database_for(url: str) -> Iterator[str]:
+    """The address of a PostgreSQL through PgBouncer, where that is installed."""
+    if program("pgbouncer") is None:
+        yield url
+    else:
+        with running_pgbouncer(url) as pooled:
+            yield pooled

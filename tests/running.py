@@ -72,9 +72,9 @@ class Gateway:
             self._connection = await asyncpg.connect(self.database_url)
         return [dict(row) for row in await self._connection.fetch(statement, *arguments)]
 
-    async def drain(self) -> None:
+    async def drain(self, patience_s: float = 0) -> None:
         """What a signal does first: take no new turns and end the running ones."""
-        await self._runner.app[SERVICES].engine.drain(0)
+        await self._runner.app[SERVICES].engine.drain(patience_s)
 
     async def close(self) -> None:
         """Shut the gateway down; a second one may be started on the same database and data folder afterwards."""

@@ -2,8 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
 
 from tests.access.redis_server import running_redis
-from tests.balancing import free_port, program, running_nginx, running_pgbouncer
+from tests.balancing import database_for, free_port, program, running_nginx
 from tests.processes import GatewayProcess, Launch, launch
 from tests.running import Told, open_client
 from tests.web.shapes import check_problem
@@ -24,6 +23,7 @@ pytestmark = pytest.mark.skipif(program("nginx") is None, reason="nginx is not i
 
 ASKED: dict[str, Any] = {"message": "ما معنى «كتاب»؟ [[sim: fault=stall@mid]]", "conversation_id": "conv-1"}
 NOT_STALLING: dict[str, Any] = {"message": "ما معنى «سلام»؟"}
+COMPLETION: dict[str, Any] = {"model": "gpt-6-luna", "messages": [{"role": "user", "content": "ما معنى «سلام»؟"}]}
 
 
 @dataclass(slots=True)
@@ -49,16 +49,6 @@ class Balanced:
         busy = [(await each.client.get("/health")).json()["active_turns"] for each in self.replicas]
         assert sorted(busy) == [0, 1]
         return self.replicas[busy.index(1)], self.replicas[busy.index(0)]
-
-
-@contextmanager
-def database_for(url: str) -> Iterator[str]:
-    """Through PgBouncer where it is installed."""
-    if program("pgbouncer") is None:
-        yield url
-    else:
-        with running_pgbouncer(url) as pooled:
-            yield pooled
 
 
 @pytest.fixture
@@ -112,23 +102,22 @@ async def test_a_replica_that_drains_finishes_its_streams_while_the_other_takes_
         owner.signal(signal.SIGTERM)
         while (await owner.client.get("/health/ready")).status_code == 200:  # noqa: ASYNC110 - of a signal, nobody tells
             await asyncio.sleep(0.02)
-        # nginx asks them in turn: one answers, and the other one's refusal is no question asked.
-        codes: set[str] = set()
-        while len(codes) < 2:
-            answer = (await balanced.client.post("/chat", json=NOT_STALLING)).json()
-            codes.add(answer.get("code", answer["status"]))
-        assert codes == {"completed", "shutting_down"}
+        # nginx asks them in turn: what one refuses, the other answers.
+        assert (await owner.client.post("/chat", json=NOT_STALLING)).json()["code"] == "shutting_down"
+        for path in ("/chat", "/chat/stream", "/v1/chat/completions") * 2:
+            body = COMPLETION if path.startswith("/v1/") else NOT_STALLING
+            assert (await balanced.client.post(path, json=body)).status_code == 200
         owner.simulator.release()
         told = Told(events + await rest(stream))
     assert told.last["status"] == "completed"
     assert told.text() == told.last["content"]
     assert await owner.ended() == 0
-    # Where nobody listens no question was received, so it goes to the other.
+    # Where nobody listens, the other is asked.
     for _ in range(3):
         assert (await balanced.client.post("/chat", json=NOT_STALLING)).status_code == 200
     rows = await other.rows("SELECT status, count(*) FROM messages WHERE role = 'assistant' GROUP BY status")
     assert [row["status"] for row in rows] == ["completed"]
-    assert rows[0]["count"] == len(owner.simulator.calls)
+    assert rows[0]["count"] == len(owner.simulator.calls) == 10
     # What nginx says by itself has the form of the gateway's own errors.
     check_problem(await balanced.client.post("/chat", content=b" " * (12 << 20)), "body_too_large")
     other.signal(signal.SIGTERM)

@@ -166,11 +166,16 @@ def test_proxies_wait_as_long_as_a_turn_may_take_and_pass_bodies_of_any_size_all
     assert [int(size) * units[unit] > Settings().max_body_bytes for size, unit in sizes] == [True, True]
 
 
-def test_nginx_buffers_nothing_and_repeats_no_post() -> None:
+def test_nginx_buffers_nothing_and_sends_again_what_has_a_key() -> None:
     text = (NGINX / "proxy.conf").read_text(encoding="utf-8")
-    directives = dict(re.findall(r"^ +(\w+) (.+);$", text, re.MULTILINE))
-    assert directives["proxy_buffering"] == "off"
-    assert directives["proxy_next_upstream"].split() == ["error", "timeout"]
+    assert "\nproxy_buffering off;" in text
+    assert "\nproxy_set_header Proxy-Idempotency-Key $request_id;" in text
+    [(chats, repeated)] = re.findall(r"location ~ (\S+) \{\n    proxy_next_upstream (.+);", text)
+    [usual] = re.findall(r"^proxy_next_upstream (.+);", text, re.MULTILINE)
+    # A 502 or 504 is a provider's failure, of a turn that was begun.
+    assert (usual, repeated) == ("error timeout http_503", f"{usual} non_idempotent")
+    keyed = {each.path for each in OPERATIONS if each.method == "post" and "Idempotency-Key" in each.parameters}
+    assert {each.path for each in OPERATIONS if each.method == "post" and re.match(chats, each.path)} == keyed
 
 
 def test_cloudflare_s_networks_can_be_trusted() -> None:

@@ -2,7 +2,7 @@
 
 import time
 
-from gateway.core.errors import UpstreamError
+from gateway.core.errors import GatewayError, UpstreamError
 from gateway.core.events import Failed
 from gateway.core.fold import Fold
 from gateway.core.ids import new_turn_id
@@ -15,6 +15,11 @@ from gateway.engine.routing import Choice
 NOT_KEPT = TurnError("overloaded", "The server cannot keep more turns now; try again later.", True, 30)
 NOT_LOGGED = TurnError("log_unavailable", "The reply could not be stored; please try again.", True, 5)
 INTERRUPTED = TurnError("interrupted", "The server restarted before the reply was whole; please try again.", True, 1)
+
+
+def shutting_down() -> GatewayError:
+    """What a question is told whose turn cannot begin here any more."""
+    return GatewayError("shutting_down", "The server is restarting; try again in a moment.", retry_after=5)
 
 
 @value

@@ -18,7 +18,7 @@ from gateway.engine.attempts import Attempts
 from gateway.engine.kept import KeptTurns
 from gateway.engine.live import LiveTurn
 from gateway.engine.recent import RecentCalls
-from gateway.engine.records import INTERRUPTED, NOT_KEPT, NOT_LOGGED, begun_of, error_of, now_ms
+from gateway.engine.records import INTERRUPTED, NOT_KEPT, NOT_LOGGED, begun_of, error_of, now_ms, shutting_down
 from gateway.engine.records import NewTurn as NewTurn
 from gateway.engine.replay import not_logged, outcome_of
 from gateway.engine.trail import Price, Trail
@@ -95,7 +95,7 @@ class Engine:
     def start(self, new: NewTurn) -> LiveTurn:
         """Begin a turn in a task of its own. Raises `GatewayError`: `overloaded`, `shutting_down`."""
         if self.draining:
-            raise GatewayError("shutting_down", "The server is restarting; try again in a moment.", retry_after=5)
+            raise shutting_down()
         if len(self._runs) >= self._limits.max_active_turns:
             raise GatewayError("overloaded", "The server is busy; try again in a moment.", retry_after=5)
         turn = LiveTurn(begun_of(new), Fold(time.time), self.abandonment.left_alone)

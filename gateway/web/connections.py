@@ -29,13 +29,13 @@ _FEWEST: Final = 64
 _MOST_DESCRIPTORS: Final = 262_144
 _LOOK_AGAIN_S: Final = 1.0
 _LOOK_S: Final = 0.1
-_LAST_REQUESTS_S: Final = 2.0
+LAST_REQUESTS_S: Final = 2.0
 
 
 class Crowd:
     """Who is connected. When it is full, those on whose connection nothing is under way make room, the oldest first.
 
-    `leaving`: nobody comes any more, and each answer is the last on its connection.
+    `leaving`: each answer is the last on its connection, and says so.
     """
 
     def __init__(self, most: int) -> None:
@@ -133,7 +133,8 @@ class Connection(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """See `RequestHandler`."""
-        if self._crowd.leaving:
+        # What has not said so stays open, for the next answer to say it: whoever was not told may be sending a request already.
+        if self._crowd.leaving and not resp.prepared:
             resp.force_close()
         return await super().finish_response(request, resp, start_time)
 
@@ -166,17 +167,19 @@ class Door(web.BaseSite):
             lambda: Connection(server, loop, self.crowd, self._head_s), sock=self._listener, backlog=BACKLOG
         )
 
-    async def retire(self, patience_s: float, unless: asyncio.Event) -> None:
+    async def retire(self, patience_s: float, quiet_s: float = LAST_REQUESTS_S, unless: asyncio.Event | None = None) -> None:
         """Accept no more, and return when those inside have got their answers, after `patience_s`, or with the event.
 
-        Connections stay open for a moment more: whoever sends another request on one is answered, and told to go elsewhere.
+        Connections stay open until `quiet_s` have passed without a request: whoever sends one is answered, and told to go
+        elsewhere.
         """
         self.crowd.leaving = True
-        await self.stop()
+        if self in self._runner.sites:
+            await self.stop()
         loop = asyncio.get_running_loop()
         quiet_since = began = loop.time()
-        while self.crowd and loop.time() - began < patience_s and loop.time() - quiet_since < _LAST_REQUESTS_S:
-            if unless.is_set():
+        while self.crowd and loop.time() - began < patience_s and loop.time() - quiet_since < quiet_s:
+            if unless is not None and unless.is_set():
                 return
             await asyncio.sleep(_LOOK_S)
             if self.crowd.busy:

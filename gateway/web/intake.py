@@ -16,6 +16,7 @@ from gateway.engine.answers import Answers, Wish
 from gateway.engine.idempotency import Keys
 from gateway.engine.live import LiveTurn
 from gateway.engine.prompt import PromptBuilder
+from gateway.engine.records import shutting_down
 from gateway.engine.routing import Router
 from gateway.engine.runner import Engine, NewTurn
 from gateway.store.base import Receipt, Store, StoreUnavailable, Viewer
@@ -69,6 +70,8 @@ class Intake:
         wish: Wish,
     ) -> Accepted:
         """The turn a request asks for: a new one, or the one its key stands for. Raises `GatewayError`."""
+        if self._engine.draining:
+            return await self._join(request, caller, idempotency_key)
         if idempotency_key is None:
             new = await self._begin(
                 request, caller, None, request_id=request_id, streamed=streamed, idempotency_key=None, wish=wish
@@ -87,6 +90,13 @@ class Intake:
 
         turn = await self._keys.open(caller.id, idempotency_key, request.body_hash, begin)
         return Accepted(turn, quota if began else await self._rates.resume(caller))
+
+    async def _join(self, request: ChatRequest, caller: Caller, key: str | None) -> Accepted:
+        """Nothing begins here any more. A key is not even claimed, as the request may be on its way to another process now."""
+        turn = None if key is None else await self._keys.join(caller.id, key, request.body_hash)
+        if turn is None:
+            raise shutting_down()
+        return Accepted(turn, await self._rates.resume(caller))
 
     async def _begin(
         self,
