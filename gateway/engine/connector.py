@@ -33,12 +33,27 @@ class Line(ResponseHandler):
 
     hearer: Hearer | None = None
 
+    def hear(self, hearer: Hearer) -> None:
+        """Give it the connection, and what came before anybody asked: a busy server may refuse whoever connects."""
+        self.hearer = hearer
+        if self._tail:
+            # What is asked now may get an answer of its own, later.
+            self.force_close()
+            self._drain_tail()
+
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         if self.hearer is None:
             super().data_received(data)
         else:
             self.hearer.received(data)
+
+    def eof_received(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().eof_received()
+        if self.hearer is not None and self.transport is not None:
+            # No answer is to come; closing would first send all of the request, perhaps to somebody who does not read.
+            self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""

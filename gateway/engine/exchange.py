@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 _MOST_WITHOUT_BODY: Final = 64 * 1024
 """So many bytes in a row may be of no body: a head, the frame of a chunk, trailers."""
+_SURELY_SENT: Final = 64 * 1024
 _UNPACKED_AT_ONCE: Final = 256 * 1024
 _LINGER_S: Final = 1.0
 _GZIP_OR_ZLIB: Final = 47
+_LENIENT: Final = {"lenient_headers": True, "lenient_optional_cr_before_lf": True, "lenient_spaces_after_chunk_size": True}
+"""What servers get wrong and harms nobody, as in aiohttp's client (RFC 9112: 2.2, 5.1, 5.2, 7.1.1)."""
 
 
 class BrokenError(Exception):
@@ -55,6 +58,7 @@ class Exchange:
         "_complete",
         "_connection",
         "_headers",
+        "_large",
         "_line",
         "_parser",
         "_pieces",
@@ -77,17 +81,19 @@ class Exchange:
         self._receiver: Receiver | None = receiver
         # It holds this one, which holds it: such a ring would wait for the collector, so it is cut at the end.
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(**_LENIENT)
         self._headers: dict[str, str] = {}
         self._pieces: list[bytes] = []
         self._status = self._bare = 0
         self._told = self._complete = self._reusable = self._until_close = False
         self._unpack: zlib._Decompress | None = None
         self._timer: asyncio.TimerHandle | None = None
-        line.hearer = self
+        self._large = len(request) > _SURELY_SENT
+        line.hear(self)
         transport = connection.transport
         if transport is None:
-            self._fail(BrokenError("the connection is closed"))
-        else:
+            self.lost(None)
+        elif self._connection is not None:
             transport.write(request)
 
     def abort(self) -> None:
@@ -127,7 +133,7 @@ class Exchange:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._status:
-            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            self._headers[name.decode("latin-1").rstrip().lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         if self._complete:
@@ -141,8 +147,8 @@ class Exchange:
             self._headers.clear()
             return
         self._status = status
-        length = "content-length" in self._headers or "chunked" in self._headers.get("transfer-encoding", "").lower()
-        self._until_close = not length and status not in (204, 304)
+        coding = self._headers.get("transfer-encoding", "").rpartition(",")[2].strip().lower()
+        self._until_close = coding != "chunked" and "content-length" not in self._headers and status not in (204, 304)
         if (packed := self._headers.get("content-encoding", "").strip().lower()) not in ("", "identity"):
             # Against our wish, and understood all the same where it is one of the two usual ones.
             self._unpack = zlib.decompressobj(_GZIP_OR_ZLIB)
@@ -179,13 +185,26 @@ class Exchange:
                 self._timer = asyncio.get_running_loop().call_later(patience_s, self._enough)
         if pieces:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            for piece in (data,) if self._unpack is None else _unpacked(self._unpack, data):
+            for piece in (data,) if self._unpack is None else self._unpacked(self._unpack, data):
                 if receiver.body(piece):
                     self._enough()
                     return
         if self._complete:
             receiver.end()
             self._enough()
+
+    def _unpacked(self, unpack: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
+        """Piece by piece: a small body may unpack to a huge one, or be several (RFC 1952, section 2.2). Raises `BrokenError`."""
+        while data:
+            if unpack.eof:
+                unpack = self._unpack = zlib.decompressobj(_GZIP_OR_ZLIB)
+            try:
+                piece = unpack.decompress(data, _UNPACKED_AT_ONCE)
+            except zlib.error as error:
+                raise BrokenError("the body does not unpack") from error
+            data = unpack.unused_data or unpack.unconsumed_tail
+            if piece:
+                yield piece
 
     def _enough(self) -> None:
         self._receiver = None
@@ -209,27 +228,16 @@ class Exchange:
             return
         self._line.hearer = self._parser = None
         transport = connection.transport
-        if transport is not None and transport.get_write_buffer_size():
-            # Not all of the request is sent, and closing would wait for that, perhaps on somebody who does not read.
-            reusable = False
-            transport.abort()
-        if reusable:
+        # A large request that is refused may not be sent to its end; TLS does not tell.
+        reusable = reusable and not (self._large and self._status >= 400)
+        if reusable and transport is not None and not transport.get_write_buffer_size():
             connection.release()
-        else:
-            connection.close()
+            return
+        if transport is not None:
+            # Closing would send the rest first, perhaps to somebody who does not read.
+            transport.abort()
+        connection.close()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-
-
-def _unpacked(unpack: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
-    """Piece by piece: a small body may unpack to a huge one. Raises `BrokenError`."""
-    while data:
-        try:
-            piece = unpack.decompress(data, _UNPACKED_AT_ONCE)
-        except zlib.error as error:
-            raise BrokenError("the body does not unpack") from error
-        data = unpack.unconsumed_tail
-        if piece:
-            yield piece

@@ -49,6 +49,19 @@ async def test_a_packed_stream() -> None:
         assert (text_of(events), events[-1]) == ("مرحبامرحبا", Finished("stop"))
 
 
+async def test_a_body_packed_piece_by_piece() -> None:
+    """Each a whole of its own (RFC 1952, section 2.2), cut anywhere."""
+    packed = gzip.compress(REPLY[:20]) + gzip.compress(REPLY[20:])
+
+    async def script(connection: Connection) -> None:
+        await connection.send(SSE.replace(b"text/event-stream", b"application/json\r\nContent-Encoding: gzip"))
+        await connection.chunks(*(packed[place : place + 7] for place in range(0, len(packed), 7)))
+        await connection.send(LAST)
+
+    async with wired(script) as wire:
+        assert text_of(await soon(wire.whole())) == "مُعْجَم"
+
+
 async def test_a_small_body_that_unpacks_to_a_huge_one_is_cut_off() -> None:
     bomb = gzip.compress(b" " * 50_000_000)
 
@@ -60,9 +73,10 @@ async def test_a_small_body_that_unpacks_to_a_huge_one_is_cut_off() -> None:
             await soon(wire.whole())
 
 
-async def test_a_packing_that_is_unknown() -> None:
+@pytest.mark.parametrize(("name", "body"), [("br", REPLY), ("gzip", REPLY), ("gzip", gzip.compress(REPLY) + b"x" * 100)])
+async def test_a_packing_that_is_none(name: str, body: bytes) -> None:
     async def script(connection: Connection) -> None:
-        await connection.send(answer(REPLY, "Content-Encoding: br"))
+        await connection.send(answer(body, f"Content-Encoding: {name}"))
 
     async with wired(script) as wire:
         with pytest.raises(UpstreamError) as refused:
@@ -90,6 +104,41 @@ async def test_a_body_that_ends_with_its_connection(version: str) -> None:
         for _ in range(2):
             assert text_of(await soon(wire.whole())) == "مُعْجَم"
         assert len(wire.connections) == 2
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        answer(REPLY).replace(b"Content-Length:", b"Content-Length :"),
+        answer(REPLY).replace(b"\r\n", b"\n"),
+        answer(REPLY, "X-Long: one\r\n two"),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x \r\n%b\r\n0\r\n\r\n" % (len(REPLY), REPLY),
+    ],
+    ids=["space before the colon", "bare line feeds", "folded header", "space behind a chunk's size"],
+)
+async def test_what_servers_get_wrong_and_harms_nobody(answered: bytes) -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(answered)
+
+    async with wired(script) as wire:
+        for _ in range(2):
+            assert text_of(await soon(wire.whole())) == "مُعْجَم"
+        assert [connection.requests for connection in wire.connections] == [2]
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 999", "Content-Length : 999", "Transfer-Encoding : chunked"])
+async def test_a_body_that_ends_before_its_end(length: str) -> None:
+    """What has come of it is a reply by itself, and is not believed."""
+    body = REPLY if "999" in length else b"%x\r\n%b\r\n" % (len(REPLY), REPLY)
+
+    async def script(connection: Connection) -> None:
+        await connection.send(f"HTTP/1.1 200 OK\r\n{length}\r\n\r\n".encode() + body)
+        connection.close()
+
+    async with wired(script) as wire:
+        with pytest.raises(UpstreamError) as broken:
+            await soon(wire.whole())
+        assert broken.value.kind == "broken"
 
 
 async def test_a_connection_that_the_server_means_to_close_is_not_used_again() -> None:
