@@ -21,12 +21,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import simulator
+from tests.access.redis_server import running_redis
+from tests.balancing import database_for
 from tests.faults.cancels import hang_up, left_in
 from tests.faults.crowd import Crowd, Manner
 from tests.faults.database import Database, breaking
 from tests.faults.kills import Blow, endure_blows, kill_both, kill_it, kill_its_database, kill_while_it_starts
 from tests.faults.ledger import Comparison, compared, settled, texts
 from tests.faults.outages import TROUBLES, endure
+from tests.faults.rolling import endure_replacing, fleet, wrong_with
 from tests.faults.server import Server, own_database, serving
 
 KEPT_S = 65.0  # ended turns are kept for a minute
@@ -185,6 +188,28 @@ async def shutdown(bench: Bench) -> None:
         )
 
 
+async def rolling(bench: Bench) -> None:
+    """Two replicas behind nginx, replaced one after another, while nobody asks twice but phones whose connections break."""
+    bench.provider.log.clear()
+    url, rounds = await bench.database.fresh(), bench.flags.rounds
+    manner = Manner(rate=bench.flags.rate, words=30, gaps_ms=(0, 3, 10, 40), think_ms=500)
+    with running_redis() as redis, database_for(url) as pooled:
+        async with fleet(
+            _open_folder(bench.place), bench.provider.base_url, DATABASE_URL=pooled, REDIS_URL=redis.url
+        ) as replicas:
+            async with Crowd(lambda: replicas.url, manner) as crowd:
+                phones = await endure_replacing(replicas, crowd, rounds)
+            comparison = await compared(url, crowd)
+    connections = sum(phone.tried for phone in phones)
+    note = f"{_rate(crowd)}; {len(phones)} more over {connections} connections; {bench.provider.log.total} upstream calls"
+    bench.add(
+        Row(f"{rounds} rolling replacements", comparison, note, tuple(one.ended - one.begun for one in crowd.asked)),
+        _all_done(crowd),
+        (not (wrong := await wrong_with(phones, url)), texts(wrong)),
+        (bench.provider.log.total == len(crowd.asked) + len(phones), "a turn was paid for twice"),
+    )
+
+
 async def _end_under_load(server: Server, crowd: Crowd, *, twice: bool) -> float:
     """Ask for five seconds, then end the server; how long its end took from the (last) signal on (seconds)."""
     took = 0.0
@@ -211,6 +236,7 @@ SCENARIOS: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "both": kills_of_both,
     "hang-ups": hang_ups,
     "shutdown": shutdown,
+    "rolling": rolling,
 }
 
 
@@ -245,6 +271,7 @@ async def main() -> int:
     parser.add_argument("--rate", type=float, default=50, help="turns a second")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--clients", type=int, default=1000, help="how many hang up")
+    parser.add_argument("--rounds", type=int, default=6, help="how often both replicas are replaced")
     parser.add_argument("--seed", type=int, default=1)
     flags = parser.parse_args()
     place = _open_folder(Path("/tmp"))

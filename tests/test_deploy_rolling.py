@@ -1,7 +1,5 @@
 """Replicas behind nginx are replaced one after another under load, and no client notices; skipped without nginx."""
 
-import asyncio
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ from tests.access.redis_server import running_redis
 from tests.balancing import database_for, program
 from tests.faults.crowd import Crowd, Manner
 from tests.faults.ledger import compared, texts
-from tests.faults.rolling import fleet, read_with_cuts, wrong_with
+from tests.faults.rolling import endure_replacing, fleet, wrong_with
 
 pytestmark = pytest.mark.skipif(program("nginx") is None, reason="nginx is not installed")
 
@@ -23,11 +21,7 @@ async def test_replacing_every_replica_fails_no_chat(simulator: Simulator, datab
     with running_redis() as redis, database_for(database_url) as url:
         async with fleet(tmp_path, simulator.base_url, DATABASE_URL=url, REDIS_URL=redis.url) as replicas:
             async with Crowd(lambda: replicas.url, MANNER) as crowd:
-                replaced = asyncio.Event()
-                reading = asyncio.create_task(read_with_cuts(replicas.url, count(), replaced))
-                await crowd.ask_during(replicas.replace_all())
-                replaced.set()
-                phones = await reading
+                phones = await endure_replacing(replicas, crowd)
             comparison = await compared(database_url, crowd)
     assert not comparison.wrong, texts(comparison.wrong)
     assert comparison.ends == {"done": len(crowd.asked)}, {one.code for one in crowd.asked}

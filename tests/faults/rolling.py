@@ -4,13 +4,15 @@ import asyncio
 import json
 import random
 import signal
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.balancing import running_nginx
+from tests.faults.crowd import Crowd
 from tests.faults.database import rows
 from tests.faults.phone import Phone
 from tests.faults.questions import question
@@ -44,11 +46,26 @@ async def fleet(home: Path, provider_url: str, **settings: str) -> AsyncIterator
         yield Fleet(stack.enter_context(running_nginx(ports)), replicas)
 
 
-async def read_with_cuts(url: str, numbers: Iterable[int], until: asyncio.Event) -> list[Phone]:
+async def endure_replacing(replicas: Fleet, crowd: Crowd, rounds: int = 1) -> list[Phone]:
+    """Replace all replicas so many times while the crowd asks, and phones do, which are returned."""
+    replaced = asyncio.Event()
+
+    async def replace() -> None:
+        for _ in range(rounds):
+            await replicas.replace_all()
+        replaced.set()
+
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(_read_with_cuts(replicas.url, replaced))
+        await crowd.ask_during(replace())
+    return reading.result()
+
+
+async def _read_with_cuts(url: str, until: asyncio.Event) -> list[Phone]:
     """Turn after turn over connections that break and are made again, until the event."""
     phones = []
     address = urlsplit(url)
-    for number in numbers:
+    for number in count():
         if until.is_set():
             break
         chance = random.Random(number)
