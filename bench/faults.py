@@ -206,7 +206,7 @@ async def rolling(bench: Bench) -> None:
         Row(f"{rounds} rolling replacements", comparison, note, tuple(one.ended - one.begun for one in crowd.asked)),
         _all_done(crowd),
         (not (wrong := await wrong_with(phones, url)), texts(wrong)),
-        (bench.provider.log.total == len(crowd.asked) + len(phones), "a turn was paid for twice"),
+        (bench.provider.log.total == len(crowd.asked) + len(phones), "the provider was not asked once for each turn"),
     )
 
 
