@@ -125,10 +125,11 @@ class TurnRecord:
 
     @property
     def cost_nothing(self) -> bool:
-        """Whether it failed (or was interrupted) before the provider gave anything that is paid for."""
+        """Whether it failed (or was interrupted) before the provider gave anything of a reply. Anthropic's streams count one
+        token of it before there is any."""
         ended = self.ended
         reply = ended.reply
-        gave = reply.content or reply.tool_calls or reply.thoughts or reply.usage.output_tokens or ended.cost_usd
+        gave = reply.content or reply.tool_calls or reply.thoughts or (reply.usage.output_tokens or 0) > 1
         return ended.status in ("failed", "interrupted") and not gave
 
     @property

@@ -57,7 +57,7 @@ def switch(database: OwnDatabase) -> Switch:
         (failed(thoughts=(Thought(1, "فكرة", (), 1),)), False),
         (failed(usage=UsageReported(12, 3, 0, 0, 0)), False),
         (failed(usage=UsageReported(12, 0, 0, 0, 0)), True),
-        (failed(cost_usd=0.01), False),
+        (failed(usage=UsageReported(34, 1, 0), cost_usd=0.0000039), True),
     ],
 )
 def test_which_turns_cost_nothing(record: TurnRecord, free: bool) -> None:
