@@ -85,6 +85,10 @@ class Client(asyncio.Protocol):
         """What came for the last request, head and all."""
         return bytes(self._buffer)
 
+    def close(self) -> None:
+        """Hang up."""
+        self._transport.close()
+
     def ask(self) -> "asyncio.Future[tuple[float, float]]":
         """Send the request."""
         self._buffer.clear()
@@ -147,6 +151,8 @@ async def load(url: str, body: bytes, headers: Sequence[str], *, clients: int, t
                 run.turns += 1
                 run.first.append(first)
                 run.total.append(total)
+        if client is not None:
+            client.close()
 
     before, begun = cpu_seconds(pid), time.perf_counter()
     await asyncio.gather(*(work() for _ in range(clients)))
