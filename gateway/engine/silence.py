@@ -33,9 +33,13 @@ class SilenceTimeout:
         self.touch()
         self._arm()
 
-    def _arm(self) -> None:
+    def disarm(self) -> None:
+        """Nothing more is waited for; what the loop has learnt of the time meanwhile is not heeded."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def _arm(self) -> None:
+        self.disarm()
         self._timer = ring_in(self._heard + self._seconds - self._loop.time(), self._check)
 
     def _check(self) -> None:

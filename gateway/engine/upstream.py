@@ -224,16 +224,23 @@ class _Stream(_Answer):
         if not events:
             return False
         self._size = 0  # what has become events is not held here, and its text is bounded where it is
-        return self._take(events) or isinstance(events[-1], _TERMINAL)
+        if not isinstance(events[-1], _TERMINAL):
+            return self._take(events)
+        self._last(events)
+        return True
 
     def end(self) -> None:
         if self._status != 200:
             return
         if self._frames is None:
-            self._take(self.reply())
+            self._last(self.reply())
             return
         rest = decode(self.decoder, self._frames.finish())
-        self._take(rest if rest and isinstance(rest[-1], _TERMINAL) else rest + self.decoder.end(self._frames.stray))
+        self._last(rest if rest and isinstance(rest[-1], _TERMINAL) else rest + self.decoder.end(self._frames.stray))
+
+    def _last(self, events: list[Event]) -> None:
+        self.listening.over()
+        self._take(events)
 
 
 class _Listening:
@@ -250,6 +257,10 @@ class _Listening:
         self._idle_s = idle_s
         self._frames = 0
         self._spoken = False
+
+    def over(self) -> None:
+        """The reply is whole: a timeout that comes now would have it asked, and paid, once more."""
+        self._guard.disarm()
 
     def heard(self, frames: list[Frame], events: list[Event]) -> None:
         if self._spoken:

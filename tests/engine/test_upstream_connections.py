@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 
 import pytest
 
@@ -11,7 +12,7 @@ from gateway.engine import exchange
 from gateway.engine.upstream import Timeouts
 from tests.engine.stage import Halt
 from tests.engine.turns import soon
-from tests.engine.wires import END, HEAD, LAST, SSE, TOKEN, Connection, frame, text_of, wired
+from tests.engine.wires import END, HEAD, LAST, PROVIDER, SSE, TOKEN, Connection, frame, text_of, wired
 
 SHORT = 0.15
 QUICK_FIRST = Timeouts(connect_s=10, first_token_s=SHORT, idle_s=10)
@@ -47,6 +48,28 @@ async def test_nothing_but_output_ends_the_wait_for_the_first_token(piece: bytes
         assert (late.value.code, late.value.kind, late.value.status) == ("provider_timeout", "timeout", 504)
         await soon(wire.connections[0].gone.wait())
     gc.collect()
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+async def test_an_answer_that_is_here_when_its_time_is_up_is_not_late(kind: str) -> None:
+    """The loop was held up: it learns of both together, and what is paid for is taken."""
+    body = HEAD + END
+    if kind == "application/json":
+        body = b'{"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}'
+    taken: list[Event] = []
+
+    def take(batch: list[Event]) -> bool:
+        taken.extend(batch)
+        return False
+
+    async def script(connection: Connection) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        await connection.send(head.encode() + body)
+        time.sleep(2 * SHORT)  # noqa: ASYNC251 - the hold-up
+
+    async with wired(script, QUICK_FIRST) as wire:
+        await soon(wire.upstream.stream(PROVIDER, wire.request(), take))
+        assert [event for event in taken if isinstance(event, Finished | Failed)] == [Finished("stop")]
 
 
 async def test_silence_behind_a_token_ends_the_call() -> None:
