@@ -11,6 +11,7 @@ import httpx
 import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
 
+from simulator import Script
 from tests.access.redis_server import running_redis
 from tests.balancing import database_for, free_port, program, running_nginx
 from tests.processes import GatewayProcess, Launch, launch
@@ -150,3 +151,15 @@ async def test_what_a_killed_replica_had_said_is_kept_and_its_turn_ends(balanced
     assert row == {"content": told.text(), "status": "interrupted"}
     assert row["content"]
     assert len(owner.simulator.calls) == calls, "nothing asked the provider again"
+
+
+async def test_what_every_replica_says_is_the_answer_and_a_provider_s_failure_is_one_turn(balanced: Balanced) -> None:
+    simulator = balanced.replicas[0].simulator
+    simulator.script(Script(status=429, headers={"Retry-After": "600"}), calls=None)
+    failed = check_problem(await balanced.client.post("/chat", json=NOT_STALLING), "provider_overloaded")
+    assert len(simulator.calls) == 1, "the other replica found the turn, and asked nobody"
+    rows = await balanced.replicas[0].rows("SELECT turn_id::text, status FROM messages WHERE role = 'assistant'")
+    assert rows == [{"turn_id": failed["turn_id"], "status": "failed"}]
+    # Two that say 503 are still there to say so.
+    for _ in range(4):
+        check_problem(await balanced.client.post("/chat", json=NOT_STALLING), "provider_overloaded")
