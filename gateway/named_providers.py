@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
-from gateway.setting_types import Names, Secrets, SettingsError, Url, one_line, split
+from gateway.setting_types import BaseUrl, Names, Secrets, SettingsError, one_line, split
 
 MOST: Final = 32
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
@@ -27,7 +27,7 @@ class ProviderSettings(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     name: str
-    base_url: Url
+    base_url: BaseUrl
     model: str
     models: Names = ()
     api_key: Secrets = (SecretStr(""),)

@@ -19,7 +19,7 @@ def _secrets(value: Any) -> Any:
     return tuple(SecretStr(part) for part in split(value)) if isinstance(value, str) else value
 
 
-def _base_url(value: str) -> str:
+def _url(value: str) -> str:
     try:
         parts = urlsplit(value)
         whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -27,12 +27,21 @@ def _base_url(value: str) -> str:
         whole = False
     if not whole:
         raise ValueError("takes an http:// or https:// address")
+    return value
+
+
+def _base_url(value: str) -> str:
+    """Paths are put behind it, and keys go into headers."""
+    parts = urlsplit(_url(value))
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("takes an address without a user, a query or a fragment")
     return value.rstrip("/")
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)]
-Url = Annotated[str, AfterValidator(_base_url)]
+Url = Annotated[str, AfterValidator(_url)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
 def one_line(error: ValidationError, prefix: str = "") -> str:

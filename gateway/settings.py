@@ -18,7 +18,7 @@ from gateway.access.origins import parse_origins
 from gateway.access.rates import parse_rates
 from gateway.named_providers import ProviderSettings, read_named
 from gateway.observe.price_file import PriceTable, read_price_table
-from gateway.setting_types import Names, Secrets, Url, one_line
+from gateway.setting_types import BaseUrl, Names, Secrets, Url, one_line
 from gateway.setting_types import SettingsError as SettingsError
 from gateway.store.dsn import parse_dsn
 
@@ -96,10 +96,10 @@ class Settings(BaseModel):
     groq_models: Names = ()
     google_models: Names = ()
     openai_api: Literal["auto", "chat", "responses"] = "auto"
-    openai_base_url: Url = "https://api.openai.com/v1"
-    anthropic_base_url: Url = "https://api.anthropic.com"
-    groq_base_url: Url = "https://api.groq.com"
-    google_base_url: Url = "https://generativelanguage.googleapis.com"
+    openai_base_url: BaseUrl = "https://api.openai.com/v1"
+    anthropic_base_url: BaseUrl = "https://api.anthropic.com"
+    groq_base_url: BaseUrl = "https://api.groq.com"
+    google_base_url: BaseUrl = "https://generativelanguage.googleapis.com"
 
     connect_timeout_s: Seconds = 5
     first_token_timeout_s: Seconds = 60

@@ -74,6 +74,8 @@ BAD = {
     "bad address": ({**OLLAMA, "OLLAMA_BASE_URL": "localhost:11434"}, "OLLAMA_BASE_URL: takes an http:// or https:// address"),
     "no host": ({**OLLAMA, "OLLAMA_BASE_URL": "http://"}, "OLLAMA_BASE_URL: takes an http:// or https:// address"),
     "bad port": ({**OLLAMA, "OLLAMA_BASE_URL": "http://x:99999"}, "OLLAMA_BASE_URL: takes an http:// or https:// address"),
+    "query": ({"OPENAI_BASE_URL": "https://x/v1?a=b"}, "OPENAI_BASE_URL: takes an address without a user, a query or a fragment"),
+    "user": ({"GROQ_BASE_URL": "https://me:pw@x"}, "GROQ_BASE_URL: takes an address without a user, a query or a fragment"),
     "no model": ({"PROVIDERS": "lm-studio", "LM_STUDIO_BASE_URL": "http://x"}, "LM_STUDIO_MODEL: the provider lm-studio needs"),
     "bad format": ({**OLLAMA, "OLLAMA_API": "soap"}, "OLLAMA_API: takes 'auto', 'chat' or 'responses'"),
     "bad own format": ({"OPENAI_API": "soap"}, "OPENAI_API: takes 'auto', 'chat' or 'responses'"),
