@@ -58,19 +58,19 @@ class _Alarm:
 
 
 class _Alarms:
-    """The alarms of one loop, by half second."""
+    """The alarms of one loop, by half second. They do not hold the loop, which would then live as long as the process."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._time = loop.time
-        self._call_at = loop.call_at
+    def __init__(self) -> None:
         self._by_slot: dict[int, dict[_Alarm, None]] = {}
 
-    def set(self, seconds: float, call: Callable[..., object], arguments: tuple[Any, ...]) -> _Alarm:
-        slot = int((self._time() + seconds) / _GRAIN_S) + 1
+    def set(
+        self, loop: asyncio.AbstractEventLoop, seconds: float, call: Callable[..., object], arguments: tuple[Any, ...]
+    ) -> _Alarm:
+        slot = int((loop.time() + seconds) / _GRAIN_S) + 1
         alarms = self._by_slot.get(slot)
         if alarms is None:
             alarms = self._by_slot[slot] = {}
-            self._call_at(slot * _GRAIN_S, self._ring, slot)
+            loop.call_at(slot * _GRAIN_S, self._ring, slot)
         return _Alarm(slot, alarms, call, arguments)
 
     def _ring(self, slot: int) -> None:
@@ -91,5 +91,5 @@ def ring_in(seconds: float, call: Callable[..., object], *arguments: Any) -> Tim
         return loop.call_later(seconds, call, *arguments)
     alarms = _ALARMS.get(loop)
     if alarms is None:
-        alarms = _ALARMS[loop] = _Alarms(loop)
-    return alarms.set(seconds, call, arguments)
+        alarms = _ALARMS[loop] = _Alarms()
+    return alarms.set(loop, seconds, call, arguments)

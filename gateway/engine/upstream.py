@@ -90,8 +90,8 @@ class Upstream:
                 answer.listening = _Listening(guard, self._timeouts.idle_s)
                 await self._call(request, answer)
         except (aiohttp.ClientError, OSError, BrokenError) as error:
-            rest = answer.decoder.end("")
-            if isinstance(rest[-1], Failed):
+            rest = answer.rest()
+            if _says_nothing(rest[-1]):
                 raise answer.refusal() or _as_upstream_error(error) from error
             take(rest)
 
@@ -198,11 +198,11 @@ class _Answer:
 class _Stream(_Answer):
     """A streamed reply; a whole one where the provider sends that instead."""
 
-    __slots__ = ("_frames", "_size", "_take", "decoder", "listening")
+    __slots__ = ("_decoder", "_frames", "_size", "_take", "listening")
 
     def __init__(self, provider: Provider, heard: Heard, max_bytes: int, take: Take) -> None:
         super().__init__(provider, heard, max_bytes)
-        self.decoder = provider.decoder()
+        self._decoder = provider.decoder()
         self._take = take
         self._frames: SseDecoder | None = None
         self._size = 0
@@ -219,28 +219,28 @@ class _Stream(_Answer):
         self._size += len(data)
         self._check(self._size)
         found = self._frames.feed(data)
-        events = decode(self.decoder, found)
+        events = decode(self._decoder, found)
         self.listening.heard(found, events)
         if not events:
             return False
         self._size = 0  # what has become events is not held here, and its text is bounded where it is
-        if not isinstance(events[-1], _TERMINAL):
-            return self._take(events)
-        self._last(events)
-        return True
+        enough = self._take(events) or isinstance(events[-1], _TERMINAL)
+        if enough:
+            self.listening.over()
+        return enough
 
     def end(self) -> None:
         if self._status != 200:
             return
-        if self._frames is None:
-            self._last(self.reply())
-            return
-        rest = decode(self.decoder, self._frames.finish())
-        self._last(rest if rest and isinstance(rest[-1], _TERMINAL) else rest + self.decoder.end(self._frames.stray))
-
-    def _last(self, events: list[Event]) -> None:
         self.listening.over()
-        self._take(events)
+        self._take(self.reply() if self._frames is None else self.rest())
+
+    def rest(self) -> list[Event]:
+        """The last events: what the lines that have come say, and how the reply ends with them."""
+        if self._frames is None:
+            return self._decoder.end("")
+        rest = decode(self._decoder, self._frames.finish())
+        return rest if rest and isinstance(rest[-1], _TERMINAL) else rest + self._decoder.end(self._frames.stray)
 
 
 class _Listening:
@@ -272,6 +272,11 @@ class _Listening:
             self._spoken = self._frames > _HEAD_FRAMES
         if self._spoken:
             self._guard.allow(self._idle_s)
+
+
+def _says_nothing(last: Event) -> bool:
+    """Whether a reply that broke off tells nothing of its own end: no finish, and no error of the provider's."""
+    return isinstance(last, Failed) and not (isinstance(last.error, UpstreamError) and last.error.kind != "broken")
 
 
 def _as_upstream_error(error: aiohttp.ClientError | OSError | BrokenError) -> UpstreamError:

@@ -88,3 +88,13 @@ async def test_many_share_one_timer_of_the_loops(monkeypatch: pytest.MonkeyPatch
         ring_in(10, lambda: None).cancel()
     made = alarms._ALARMS[asyncio.get_running_loop()]
     assert [len(alarms) for alarms in made._by_slot.values()] == [0]
+
+
+def test_a_loop_that_had_alarms_is_gone_with_its_last_reference() -> None:
+    async def set_one() -> "weakref.ref[asyncio.AbstractEventLoop]":
+        ring_in(60, print).cancel()
+        return weakref.ref(asyncio.get_running_loop())
+
+    gone = asyncio.run(set_one())
+    gc.collect()
+    assert gone() is None
