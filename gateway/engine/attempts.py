@@ -82,9 +82,8 @@ class Attempts:
                 step = course.failed(step, error, spoken=trail.fold.tape.end > start)
             else:
                 return
-        if trail.parts and trail.own == NOTHING:
-            take([trail.usage_before()])
-        take([*trail.unsaid, Failed(step.error)])
+        used = [trail.usage_before()] if trail.parts and trail.own == NOTHING else []
+        take([*used, *trail.unsaid, Failed(step.error)])
 
     async def _make(self, call: Call, course: Course, prompt: Prompt, trail: Trail, take: Take, *, stream: bool) -> None:
         """Make one call, behind its mark; raises a `GatewayError` in place of `Failed`."""
@@ -135,11 +134,12 @@ class _Passage:
         if isinstance(last, Finished):
             self._lease.succeeded()
         elif isinstance(last, Failed):
-            self.failure = last.error
             batch = batch[:-1]
         if self._seam is not None:
             batch = self._seam.join(batch)
         enough = self._take(batch) if batch else False
+        if isinstance(last, Failed) and not enough:
+            self.failure = last.error
         if self._lease.probing and self._trail.fold.tape.end > self._start:
             self._lease.spoke()
         return enough
