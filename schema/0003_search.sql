@@ -18,7 +18,8 @@ DECLARE
     folded text := content;
 BEGIN
     IF folded ~ '[\ufb50-\ufdff\ufe70-\ufefc]' THEN
-        folded := normalize(folded, NFKC);
+        -- One of these letters may stand for four words: bounded, as a tsvector is.
+        folded := left(normalize(folded, NFKC), 250000);
     END IF;
     IF folded ~ '[\u00c0-\u04ff\u1e00-\u1fff]' THEN
         -- Latin, Greek and Cyrillic letters without what stands above and below them (`kitāb`), however it was composed.
@@ -34,6 +35,10 @@ BEGIN
         '\u3400-\u9fff\ua000-\ud7ff]+',
         ' ', 'g'
     ) || ' ';
+    IF octet_length(folded) > 2000 THEN
+        -- A tsvector takes no word of 2047 bytes, and does not count it either.
+        folded := regexp_replace(folded, '([^ ]{255})[^ ]+', '\1', 'g');
+    END IF;
     folded := replace(replace(replace(replace(folded, 'أ', 'ا'), 'إ', 'ا'), 'آ', 'ا'), 'ٱ', 'ا');
     folded := replace(replace(replace(replace(folded, 'ؤ', 'و'), 'ئ', 'ي'), 'ى', 'ي'), 'ة', 'ه');
     IF folded ~ '[\u06a9-\u06d5]' THEN

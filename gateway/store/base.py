@@ -65,7 +65,7 @@ class ConversationFilter:
 
 @value
 class Page:
-    """JSON-ready rows, newest activity first, and the next page's cursor. `incomplete`: older messages are not searched yet."""
+    """JSON-ready rows, newest activity first, and the next page's cursor. `incomplete`: some messages are not searched yet."""
 
     conversations: list[dict[str, Any]]
     next_cursor: str | None

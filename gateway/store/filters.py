@@ -12,6 +12,8 @@ from gateway.store.queries import QUERIES
 from gateway.store.rows import Row
 
 MOST_TERMS: Final = 16
+_LONGEST_TOOL: Final = 200
+"""What is searched of a name; see `search.take_in`."""
 _TERM: Final = re.compile(r'"([^"]*)"|“([^”]*)”|«([^»]*)»|([^\s"“”«»]+)')
 
 
@@ -64,7 +66,7 @@ def plain_conditions(wanted: ConversationFilter) -> list[Condition]:
 
 def tool_words(name: str) -> str:
     """The tsquery that finds calls of a tool."""
-    quoted = name.replace("\\", "\\\\").replace("'", "''")
+    quoted = name[:_LONGEST_TOOL].replace("\\", "\\\\").replace("'", "''")
     return f"'tool:{quoted}'"
 
 

@@ -8,8 +8,8 @@ SELECT pg_advisory_xact_lock(726504);
 SELECT pg_try_advisory_xact_lock(726504);
 
 -- name: search.take_in
--- Take in at most $1 messages, those just written first: how many came, and whether there may be more. Messages that are just
--- being deleted are left alone.
+-- Take in at most $1 messages, as far as they have $2 bytes or there is one alone, those just written first: how many came, and
+-- whether there may be more. Messages that are just being deleted are left alone.
 WITH state AS MATERIALIZED (
     SELECT
         p.*, (SELECT coalesce(max(id), 0) FROM messages) AS newest,
@@ -17,46 +17,67 @@ WITH state AS MATERIALIZED (
     FROM search_progress p
 ),
 missing AS MATERIALIZED (
-    SELECT m.id FROM messages m
+    SELECT m.id, m.content FROM messages m
     -- Looked up one by one: they are few, and a join would read all that is in.
     WHERE m.id > (SELECT settled FROM state) AND (SELECT s.message_id FROM message_search s WHERE s.message_id = m.id) IS NULL
     ORDER BY m.id LIMIT $1
     FOR KEY SHARE OF m SKIP LOCKED
 ),
 older AS MATERIALIZED (
-    SELECT m.id FROM messages m
+    SELECT m.id, m.content FROM messages m
     WHERE m.id <= (SELECT unread FROM state)
     ORDER BY m.id DESC LIMIT $1 - (SELECT count(*) FROM missing)
     FOR KEY SHARE OF m SKIP LOCKED
+),
+portion AS MATERIALIZED (
+    SELECT id, is_new, row_number() OVER behind = 1 OR sum(bytes) OVER behind <= $2 AS fits
+    FROM (
+        SELECT
+            id, is_new,
+            least(octet_length(content), 200000) + least((
+                SELECT coalesce(sum(octet_length(arguments)), 0) FROM tool_calls t WHERE t.message_id = candidates.id
+            ), 200000) AS bytes
+        FROM (SELECT id, content, true AS is_new FROM missing UNION ALL SELECT id, content, false FROM older) AS candidates
+    ) AS sized
+    WINDOW behind AS (ORDER BY is_new DESC, CASE WHEN is_new THEN id ELSE -id END)
 ),
 taken AS (
     INSERT INTO message_search (message_id, conversation_id, caller, cost_usd, words)
     SELECT
         m.id, m.conversation_id, m.caller, m.cost_usd,
         search_words(search_text(m.id, m.content)) || array_to_tsvector(ARRAY(
-            SELECT DISTINCT 'tool:' || t.tool_name FROM tool_calls t WHERE t.message_id = m.id AND t.tool_name IS NOT NULL
+            SELECT DISTINCT 'tool:' || left(t.tool_name, 200) FROM tool_calls t
+            WHERE t.message_id = m.id AND t.tool_name IS NOT NULL
         ))
     FROM messages m
-    WHERE m.id = ANY (ARRAY(SELECT id FROM missing UNION ALL SELECT id FROM older))
+    WHERE m.id = ANY (ARRAY(SELECT id FROM portion WHERE fits))
     ON CONFLICT DO NOTHING
 ),
 -- Turns of days that had been counted already.
 late AS (
     DELETE FROM counted_days WHERE day IN (
         SELECT m.timestamp::date FROM messages m
-        WHERE m.id = ANY (ARRAY(SELECT id FROM missing UNION ALL SELECT id FROM older)) AND m.role = 'assistant'
+        WHERE m.id = ANY (ARRAY(SELECT id FROM portion WHERE fits)) AND m.role = 'assistant'
     )
+),
+found AS (
+    SELECT
+        count(*) FILTER (WHERE fits) AS taken,
+        count(*) FILTER (WHERE is_new) < $1 AND bool_and(fits) FILTER (WHERE is_new) IS NOT FALSE AS all_new,
+        count(*) < $1 AND bool_and(fits) IS NOT FALSE AS everything,
+        min(id) FILTER (WHERE fits AND NOT is_new) AS lowest
+    FROM portion
 ),
 counted AS MATERIALIZED (
     SELECT
-        state.*, newer.count AS newer, past.count AS older,
-        CASE WHEN past.count < $1 - newer.count THEN 0 ELSE coalesce(past.lowest - 1, state.unread) END AS now_unread,
+        state.*, found.taken, found.all_new,
+        CASE WHEN found.everything THEN 0 ELSE coalesce(found.lowest - 1, state.unread) END AS now_unread,
         -- A database that was restored elsewhere counts its transactions anew.
-        newer.count < $1 AND (mark_xid IS NULL OR mark_xid <= xmin OR mark_xid > xmax) AS marks,
+        found.all_new AND (mark_xid IS NULL OR mark_xid <= xmin OR mark_xid > xmax) AS marks,
         mark_xid <= xmin AND mark_id > settled AS settles,
         -- Some ids lower: a transaction has its first id a moment before it has a number.
         newest - 1000 AS next_mark
-    FROM state, (SELECT count(*) FROM missing) AS newer, (SELECT count(*), min(id) AS lowest FROM older) AS past
+    FROM state, found
 ),
 moved AS (
     UPDATE search_progress p SET
@@ -67,7 +88,7 @@ moved AS (
     FROM counted c
     WHERE c.now_unread <> c.unread OR (c.marks AND (c.settles OR c.next_mark > coalesce(c.mark_id, c.settled) + 1000))
 )
-SELECT (newer + older)::integer AS taken, newer = $1 OR now_unread > 0 AS more FROM counted;
+SELECT taken::integer, NOT all_new OR now_unread > 0 AS more FROM counted;
 
 -- name: search.behind
 -- Whether there are messages that were written before this was made, and have not been taken in yet.

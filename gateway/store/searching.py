@@ -24,7 +24,7 @@ _OFTEN: Final = 8
 """So many of the probed must pass for a walk to be worth it."""
 _LONGEST_WALK: Final = 4_000
 _TAKEN_IN_FIRST: Final = 200
-_SHARE_OF_TIME: Final = 0.6
+_SHARE_OF_TIME: Final = 0.55
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One row more than was asked for where there is another page; `incomplete`: older messages are still being taken in."""
+    """One row more than was asked for where there is another page; `incomplete`: messages are still being taken in."""
 
     rows: Sequence[Row]
     matches: dict[str, Match]
@@ -90,21 +90,29 @@ async def prepared(connection: Connection, viewer: Viewer, wanted: ConversationF
 
 
 async def _search(connection: Connection, viewer: Viewer, wanted: ConversationFilter, timeout_ms: int) -> Found:
-    async with transaction(connection):
-        await connection.execute(f"SET LOCAL statement_timeout = {timeout_ms}")
-        await take_in(connection, _TAKEN_IN_FIRST, wait=True)
+    incomplete = await _taken_in(connection, timeout_ms // 2)
     async with transaction(connection):
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         await connection.execute(f"SET LOCAL statement_timeout = {timeout_ms}")
         # Words differ too much for one plan.
         await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-        incomplete = bool(await connection.fetchval(QUERIES["search.behind"]))
         asked = await prepared(connection, viewer, wanted)
         ids = await _ids(connection, asked) if asked is not None else []
         if asked is None or not ids:
             return Found((), {}, incomplete)
         rows = await connection.fetch(QUERIES["search.page"], ids, viewer.everything, viewer.caller)
         return Found(rows, await _matches(connection, asked, ids[: wanted.limit]), incomplete)
+
+
+async def _taken_in(connection: Connection, timeout_ms: int) -> bool:
+    """Take in what was just written; whether more is to come, or another process is at it for so long."""
+    try:
+        async with transaction(connection):
+            await connection.execute(f"SET LOCAL statement_timeout = {timeout_ms}")
+            return await take_in(connection, _TAKEN_IN_FIRST, wait=True)
+    except asyncpg.QueryCanceledError:
+        await connection.execute("ROLLBACK")
+        return True
 
 
 async def _queries(connection: Connection, terms: Sequence[str]) -> list[str]:

@@ -16,7 +16,8 @@ _WORDS: Final = 28
 _MOST_CHARACTERS: Final = 400
 
 # As search_fold() of schema/0003_search.sql parts words.
-_SPELLED_APART: Final = re.compile("[\ufb50-\ufdff\ufe70-\ufefc]")
+_SHAPES: Final = re.compile("[\ufb50-\ufdff\ufe70-\ufefc]")
+_MARKED: Final = re.compile("[\u00c0-\u04ff\u1e00-\u1fff]")
 _DROPPED: Final = (
     "\u00ad\u0300-\u036f\u0610-\u061a\u061c\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u08d3-\u08ff\u200b-\u200f\u202a-\u202e"
     "\u2060-\u2069\ufeff"
@@ -80,5 +81,7 @@ def _dressed(text: str, spans: Sequence[tuple[int, int]], start: int, marked: se
 
 
 def _readable(text: str) -> str:
-    """Letters that are spelled by their shapes (from PDFs, say) as letters."""
-    return unicodedata.normalize("NFKC", text) if _SPELLED_APART.search(text) else text
+    """Letters that are spelled by their shapes (from PDFs, say), or in parts, as letters."""
+    if _SHAPES.search(text):
+        return unicodedata.normalize("NFKC", text)
+    return unicodedata.normalize("NFC", text) if _MARKED.search(text) else text

@@ -200,7 +200,7 @@ class ConversationPage(AnswerModel):
     next_cursor: str | None
     """For the parameter `cursor` of the next page; null on the last one."""
     incomplete: Literal[True] | None = None
-    """A search, while messages of an older log are still being taken into it; otherwise absent."""
+    """A search, while messages are still being taken into it; otherwise absent."""
 
 
 class LoggedCall(AnswerModel):

@@ -268,6 +268,9 @@ async def test_a_search_that_takes_too_long_says_so(database_url: str, connectio
     store = PostgresStore(parse_dsn(database_url), command_timeout_s=3)
     await store.put([turn("a", "كتاب")])
     await connection.execute("BEGIN; SELECT pg_advisory_xact_lock(726504)")
+    page = await store.conversations(ADMIN, ConversationFilter(q="كتاب"))
+    assert (page.conversations, page.incomplete) == ([], True)
+    await connection.execute("LOCK TABLE message_search")
     with pytest.raises(BadQuery, match="too long"):
         await found(store, "كتاب")
     await connection.execute("COMMIT")
