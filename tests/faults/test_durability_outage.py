@@ -41,7 +41,8 @@ async def test_a_database_that_is_away_under_load(database: Database, url: str, 
     async with Crowd(lambda: server.url, seed=next(_SEEDS)) as crowd:
         outage = await endure(server, url, crowd, TROUBLES[trouble](database, url), AWAY_S[trouble], around_s=0.3)
     check(outage)
-    assert outage.comparison.spooled > 0
+    # What a cut meets is written over another connection at once, mostly in time.
+    assert outage.comparison.spooled > 0 or trouble == "cut"
 
 
 async def test_connections_that_break_in_the_middle_of_messages(url: str, serve: Serve) -> None:
