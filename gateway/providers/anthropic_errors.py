@@ -46,10 +46,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
         error = as_dict(as_dict(loads(body)).get("error"))
     except ValueError:
         error = {}
-    failure = _failure(status, headers, text, as_str(error.get("message")) or "")
-    if headers.get("x-should-retry", "").strip().lower() == "false":
-        failure.retryable = False
-    return failure
+    return _failure(status, headers, text, as_str(error.get("message")) or "")
 
 
 def stream_error(data: dict[str, Any], raw: bytes) -> UpstreamError:

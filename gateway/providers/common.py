@@ -146,7 +146,8 @@ def by_status(
         upstream_text=clip(body_text),
         refused_parameter=refused_parameter,
         retry_after=wait if failure.code == "provider_overloaded" and not quota else None,
-        retryable=failure.retryable,
+        # The clients of OpenAI and Anthropic obey it, before anything else.
+        retryable=False if headers.get("x-should-retry", "").strip().lower() == "false" else failure.retryable,
     )
 
 

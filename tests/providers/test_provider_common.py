@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.providers import common
+from gateway.providers.base import Provider
 from gateway.providers.common import as_int, by_status, duration, portable_id, retry_after
+from gateway.providers.registry import PROVIDERS, RESPONSES
 
 
 @pytest.mark.parametrize(
@@ -130,3 +132,11 @@ def test_counts(value: Any, count: int | None) -> None:
 
 def test_a_cut_never_splits_a_character() -> None:
     assert common.clip("سلام", 5) == "سل"
+
+
+@pytest.mark.parametrize("provider", [*PROVIDERS.values(), RESPONSES])
+@pytest.mark.parametrize(("told", "retryable"), [("false", False), ("true", True), ("", True)])
+def test_a_server_that_says_not_to_ask_again_is_obeyed(provider: Provider, told: str, retryable: bool) -> None:
+    """In the vendors' own clients this header goes before the status (openai 3.54, anthropic 2.12: `_should_retry`)."""
+    for status in (429, 500, 503):
+        assert provider.decode_error(status, {"x-should-retry": told}, b"{}").retryable is retryable
