@@ -155,13 +155,9 @@ class Supervisor:
         """Raises `WorkerFailed`."""
         number = next(number for number in itertools.count() if number not in self._numbers)
         self._numbers.add(number)
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
         try:
-            with theirs:
-                process = await self._process(number, theirs)
+            ours, process = await self._process(number)
         except OSError as error:
-            ours.close()
             self._numbers.discard(number)
             raise WorkerFailed(f"worker {slot} cannot be started: {error.strerror or error}") from error
         worker = _Worker(process, number, time.monotonic(), ours)
@@ -175,18 +171,26 @@ class Supervisor:
         self._spawn(self._until_it_ends(worker))
         return worker
 
-    async def _process(self, number: int, theirs: socket.socket) -> Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(RUN),
-            f"--worker={number}",
-            f"--socket={self._listener.fileno()}",
-            f"--lifeline={theirs.fileno()}",
-            env=self._environment,
-            pass_fds=(self._listener.fileno(), theirs.fileno()),
-            # Ctrl-C reaches the parent alone, which passes it on in order.
-            start_new_session=True,
-        )
+    async def _process(self, number: int) -> tuple[socket.socket, Process]:
+        """A worker's process and its lifeline. Raises `OSError`."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            with theirs:
+                return ours, await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    str(RUN),
+                    f"--worker={number}",
+                    f"--socket={self._listener.fileno()}",
+                    f"--lifeline={theirs.fileno()}",
+                    env=self._environment,
+                    pass_fds=(self._listener.fileno(), theirs.fileno()),
+                    # Ctrl-C reaches the parent alone, which passes it on in order.
+                    start_new_session=True,
+                )
+        except BaseException:
+            ours.close()
+            raise
 
     async def _serves(self, worker: _Worker) -> bool:
         """Wait until a worker accepts connections; False when it has ended or takes too long."""

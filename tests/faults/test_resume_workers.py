@@ -118,6 +118,19 @@ async def test_a_killed_worker_leaves_no_reader_hanging(workers: Workers) -> Non
         await gateway.client.get("/health")
 
 
+async def test_a_worker_that_cannot_be_started_is_tried_again(workers: Workers) -> None:
+    """The parent has no file descriptor to spare for a while."""
+    gateway = await workers()
+    assert gateway.process is not None
+    parent = psutil.Process(gateway.process.pid)
+    bounds = parent.rlimit(psutil.RLIMIT_NOFILE)
+    parent.rlimit(psutil.RLIMIT_NOFILE, (1, bounds[1]))
+    children(gateway)[0].kill()
+    await until(lambda: any("could not be started; it is tried again" in line for line in gateway.said))
+    parent.rlimit(psutil.RLIMIT_NOFILE, bounds)
+    await until(lambda: len(children(gateway)) == 2)
+
+
 async def test_workers_are_replaced_without_a_failed_request(workers: Workers) -> None:
     gateway = await workers()
     before = children(gateway)
