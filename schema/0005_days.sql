@@ -26,7 +26,7 @@ CREATE TABLE turn_days (
 
 -- Counting and taking messages in hold the lock alone, so that none of them misses the other.
 CREATE FUNCTION forget_counted_days() RETURNS trigger
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(726504);
     DELETE FROM counted_days WHERE day IN (SELECT timestamp::date FROM gone WHERE role = 'assistant');
