@@ -28,7 +28,7 @@ Wish = Literal["usual", "no-cache", "no-store"]
 FREE: Final = ev.UsageReported(0, 0, 0, 0, 0)
 _LOOK_UP_S: Final = 1.0
 _FAILURES: Final = 2
-_FORM: Final = 1
+_FORM: Final = 2
 
 _Place = tuple[str, bool, bool]
 
@@ -57,9 +57,10 @@ def key_of(choice: Choice, prompt: Prompt, *, simulated: bool = False) -> str | 
 
 
 def normal(question: str) -> str:
-    """One spelling of what is the same text: Unicode's composed form, one space for any white space, none around. Vowel marks
-    stay: with others it is another word."""
-    return " ".join(unicodedata.normalize("NFC", question).split())
+    """One spelling of what is the same text: Unicode's composed form, no white space around, and within a line one space for
+    any. Several lines stay as they are: they may be a program, or verse. Vowel marks stay too: with others it is another word."""
+    text = unicodedata.normalize("NFC", question).strip()
+    return text if len(text.splitlines()) > 1 else " ".join(text.split())
 
 
 class Answers:

@@ -239,7 +239,10 @@ async def test_while_the_log_is_away_the_provider_is_asked() -> None:
 
 
 def test_one_spelling_of_the_same_question() -> None:
-    assert normal(" ما\u00a0معنى\n«كِتاب»؟\t") == "ما معنى «كِتاب»؟"
+    assert normal(" \nما\u00a0معنى  «كِتاب»؟\t") == "ما معنى «كِتاب»؟"
+    program = "if x:\n    a()\n    b()"
+    assert normal(f"{program}\n") == program
+    assert normal(program) != normal("if x:\n    a()\nb()"), "where a line begins is part of what it says"
     assert normal("مُعَلِّم") == normal("مُعَل\u0651\u0650م"), "the order of marks on one letter"
     assert normal("آن") == normal("ا\u0653ن")
     assert len({normal(word) for word in ("عِلْم", "عَلَم", "علم", "علّم")}) == 4

@@ -32,7 +32,7 @@ async def test_the_same_question_again(start_gateway: Start) -> None:
     assert "cached" not in first
     assert (first["usage"]["cost_usd"] > 0, bool(first["thoughts"]), bool(first["sources"])) == (True, True, True)
 
-    whole = await gateway.ask({"messages": [{"role": "user", "content": f"  {QUESTION.replace(' ', chr(10))} "}]})
+    whole = await gateway.ask({"messages": [{"role": "user", "content": f"  {QUESTION.replace(' ', chr(0xA0))} "}]})
     told = Told(await gateway.events({"message": QUESTION, "conversation_id": "conv-1732000000000-k3j9x"}))
     check_stream(told)
     assert set(told.names) == {"start", "thought", "token", "source", "done"}
