@@ -138,6 +138,11 @@ class Connection(web.RequestHandler):
             resp.force_close()
         return await super().finish_response(request, resp, start_time)
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """See `RequestHandler`. A body that is not what its head says tells of nothing that broke here."""
+        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **kw)
+
     def _give_up(self) -> None:
         if not self._request_count:
             self.force_close()

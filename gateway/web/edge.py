@@ -147,6 +147,11 @@ async def read_json_body(request: web.Request) -> bytes:
     kind = request.content_type
     if "Content-Type" in request.headers and kind != "application/json" and not kind.endswith("+json"):
         raise GatewayError("unsupported_media_type", "The body must be JSON (Content-Type: application/json).")
+    return await read_body(request)
+
+
+async def read_body(request: web.Request) -> bytes:
+    """The body of a request, whatever it holds. Raises `GatewayError`: `body_too_large`, `invalid_json`."""
     try:
         return await _read(request)
     except TimeoutError:

@@ -1,14 +1,14 @@
 """Signing in to the dashboard with the admin's token, and out again."""
 
-import asyncio
 import re
 from typing import Final
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
 from gateway.access.sessions import SESSION_S
 from gateway.core.errors import GatewayError
-from gateway.web.edge import BODY_TIMEOUT_S, QUOTA
+from gateway.web.edge import QUOTA, read_body
 from gateway.web.gate import SESSION_COOKIE, is_same_origin
 from gateway.web.pages.render import LOGIN, error_page, form_token, page, see_other, wants_page
 from gateway.web.services import SERVICES, Services
@@ -31,13 +31,17 @@ async def login_page(request: web.Request) -> web.Response:
 
 async def login(request: web.Request) -> web.Response:
     """Begin a session. Programs get a problem object where people get the form again."""
+    sent: dict[str, str] = {}
     try:
-        cookie, aim = await _signed_in(request)
+        _refuse_other_sites(request)
+        await _count(request, request.app[SERVICES])
+        sent = await _sent(request)
+        cookie = _signed_in(request.app[SERVICES], sent)
     except GatewayError as error:
         if not wants_page(request):
             raise
-        return _form(request, HOME, error)
-    response = see_other(aim)
+        return _form(request, _aim(sent.get("next")), error)
+    response = see_other(_aim(sent.get("next")))
     response.set_cookie(SESSION_COOKIE, cookie, max_age=SESSION_S, httponly=True, samesite="Strict", secure=_over_https(request))
     return response
 
@@ -55,16 +59,12 @@ async def logout(request: web.Request) -> web.Response:
     return response
 
 
-async def _signed_in(request: web.Request) -> tuple[str, str]:
-    """A new session's cookie, and where to go. Raises `GatewayError`: `forbidden`, `rate_limited`, `unauthenticated`."""
-    services = request.app[SERVICES]
-    _refuse_other_sites(request)
-    await _count(request, services)
-    sent = await _sent(request)
+def _signed_in(services: Services, sent: dict[str, str]) -> str:
+    """A new session's cookie. Raises `GatewayError` `unauthenticated`."""
     sessions = services.accounts.sessions
     if sessions is None or not services.gate.is_admin_token(sent.get("token", "").strip()):
         raise GatewayError("unauthenticated", "That is not the admin's token.")
-    return sessions.create(), _aim(sent.get("next"))
+    return sessions.create()
 
 
 async def _signed_out(request: web.Request) -> None:
@@ -102,13 +102,12 @@ async def _count(request: web.Request, services: Services) -> None:
 
 
 async def _sent(request: web.Request) -> dict[str, str]:
-    """The fields of a form. Raises `GatewayError` `body_too_large`, and `TimeoutError`."""
-    if (request.content_length or 0) > _MAX_FORM_BYTES:
-        raise GatewayError("body_too_large", "The form is larger than any of ours.")
+    """The fields of a form. Raises `GatewayError`: `body_too_large`, `invalid_json`."""
     if request.content_type != "application/x-www-form-urlencoded":
         return {}
-    async with asyncio.timeout(BODY_TIMEOUT_S):
-        return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    if (request.content_length or 0) > _MAX_FORM_BYTES or len(body := await read_body(request)) > _MAX_FORM_BYTES:
+        raise GatewayError("body_too_large", "The form is larger than any of ours.")
+    return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
 
 
 def _aim(address: str | None) -> str:

@@ -1,6 +1,7 @@
 """The pages as HTTP: who gets them, sessions and their forms, languages, assets, what is escaped, and days without a log."""
 
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,31 @@ async def test_a_wrong_token_gets_the_form_again(gateway: Gateway) -> None:
         assert refused.status_code == 401
         assert 'role="alert"' in refused.text
         assert "Set-Cookie" not in refused.headers
+    refused = await sign_in(gateway, "wrong", next="/dashboard/errors")
+    assert 'name="next" value="/dashboard/errors"' in refused.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoding", "body", "status"),
+    [
+        ("; charset=nonsense", "identity", b"token=a", 401),
+        ("", "identity", b"token=\xff%fe&next", 401),
+        ("", "gzip", b"token=a", 400),
+        ("", "identity", b"&" * 30_000, 413),
+    ],
+)
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_form_that_is_none(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture, kind: str, encoding: str, body: bytes, status: int, whole: bool
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body
+
+    headers = BROWSER | {"Content-Type": f"application/x-www-form-urlencoded{kind}", "Content-Encoding": encoding}
+    refused = await gateway.client.post("/dashboard/login", content=body if whole else pieces(), headers=headers)
+    assert refused.status_code == status
+    assert 'role="alert"' in refused.text
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_another_site_signs_nobody_in(gateway: Gateway) -> None:
