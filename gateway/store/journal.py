@@ -222,7 +222,7 @@ class Journal:
 
     def _hand_over_soon(self) -> None:
         """At the end of this turn of the loop, so that all that happens in it shares a transaction; some later after another."""
-        if self._underway is not None or self._handing:
+        if self._underway is not None or self._handing or not self._next:
             return
         self._handing = True
         if self._loop.time() >= self._not_before:
@@ -232,7 +232,7 @@ class Journal:
 
     def _hand_over(self) -> None:
         self._handing = False
-        if self._underway is None and self._next:
+        if self._next:
             self._underway, self._next = self._next, Batch()
             self._not_before = self._loop.time() + _PAUSE_S
             self._queue.put(self._underway)
@@ -257,8 +257,7 @@ class Journal:
                 answer.set_exception(result)
             else:
                 answer.set_result(result)
-        if self._next:
-            self._hand_over_soon()
+        self._hand_over_soon()
 
     def _judge(self, batch: Batch, error: JournalBroken | None) -> None:
         if self.ok != (error is None):

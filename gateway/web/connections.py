@@ -29,7 +29,7 @@ _FEWEST: Final = 64
 _MOST_DESCRIPTORS: Final = 262_144
 _LOOK_AGAIN_S: Final = 1.0
 _LOOK_S: Final = 0.1
-LAST_REQUESTS_S: Final = 2.0
+_LAST_REQUESTS_S: Final = 2.0
 
 
 class Crowd:
@@ -172,7 +172,7 @@ class Door(web.BaseSite):
             lambda: Connection(server, loop, self.crowd, self._head_s), sock=self._listener, backlog=BACKLOG
         )
 
-    async def retire(self, patience_s: float, quiet_s: float = LAST_REQUESTS_S, unless: asyncio.Event | None = None) -> None:
+    async def retire(self, patience_s: float, quiet_s: float = _LAST_REQUESTS_S, unless: asyncio.Event | None = None) -> None:
         """Accept no more, and return when those inside have got their answers, after `patience_s`, or with the event.
 
         Connections stay open until `quiet_s` have passed without a request: whoever sends one is answered, and told to go
