@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 _LAST_WORDS_S: Final = 0.4
 _LAST_ANSWERS_S: Final = 1.0
-_QUIET_S: Final = 0.25
 
 _GONE_S: Final = 60
 # Connections take these over from the socket that accepts them. What a client does not take is kept for it by the kernel, too:
@@ -64,8 +63,9 @@ async def serve(
 ) -> None:
     """Serve on `listener` until a signal; a second one ends the process at once (the journal has everything).
 
-    `RETIRE` leaves what comes to other processes; this one answers all that came to it, and ends. `worker` names this process
-    among those that share a DATA_DIR; `ready` is called when connections are accepted.
+    Where processes share turns (REDIS_URL), the others take what comes from then on; this one answers all that came to it, and
+    ends. One that is alone goes on listening while its turns finish, for those who read them. `worker` names this process among
+    those that share a DATA_DIR; `ready` is called when connections are accepted.
     """
     stop = signals.watch()
     app = build(settings, database_url, worker)
@@ -83,12 +83,11 @@ async def serve(
         await _until_told(stop, signals)
         log.info("draining: running turns have %g seconds to finish", settings.drain_s)
         patience = time.monotonic() + settings.drain_s
-        door.crowd.leaving = True
-        if not stop.is_set():
-            await door.retire(settings.drain_s, unless=stop)
-        # Whoever comes meanwhile is answered, and told to go elsewhere.
-        await app[SERVICES].engine.drain(max(0.0, patience - time.monotonic()))
-        await door.retire(_LAST_ANSWERS_S, _QUIET_S)
+        services = app[SERVICES]
+        if services.shared is not None:
+            await door.retire(settings.drain_s)
+        await services.engine.drain(max(0.0, patience - time.monotonic()))
+        await door.retire(_LAST_ANSWERS_S)
     finally:
         await runner.cleanup()
 

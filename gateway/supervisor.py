@@ -153,6 +153,8 @@ class Supervisor:
 
     async def _start(self, slot: int) -> _Worker:
         """Raises `WorkerFailed`."""
+        if self._listener.fileno() < 0:
+            raise WorkerFailed(f"worker {slot} is not started: the server ends")
         number = next(number for number in itertools.count() if number not in self._numbers)
         self._numbers.add(number)
         try:
@@ -216,6 +218,8 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         self._stopping = True
+        # The workers close theirs when all who have connected are let in; with this one open, others would wait in vain.
+        self._listener.close()
         self._signal_all(signal.SIGTERM)
         ends = [asyncio.ensure_future(worker.process.wait()) for worker in self._alive]
         if ends:

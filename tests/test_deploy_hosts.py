@@ -14,6 +14,7 @@ import yaml
 
 from gateway.access.addresses import ClientAddresses
 from gateway.settings import Settings, load
+from gateway.web.connections import LAST_REQUESTS_S
 from gateway.web.operations import OPERATIONS
 from tests.balancing import NGINX, PGBOUNCER, nginx_conf, program
 from tests.documents import ROOT
@@ -151,9 +152,9 @@ def test_nginx_understands_its_files(tmp_path: Path, *, cloudflare: bool) -> Non
 
 def test_both_files_of_nginx_stand_before_the_gateway_in_the_same_way() -> None:
     box, compose = ((NGINX / name).read_text(encoding="utf-8") for name in ("box.conf", "compose.conf"))
-    shared = re.compile(r"(?:# https, .*?\n\}\n|keepalive 64;|include .*?;)", re.DOTALL)
+    shared = re.compile(r"(?:# https, .*?\n\}\n|keepalive 64;|keepalive_timeout 1s;|include .*?;)", re.DOTALL)
     assert shared.findall(box) == shared.findall(compose)
-    assert len(shared.findall(box)) == 3
+    assert len(shared.findall(box)) == 4
 
 
 def test_proxies_wait_as_long_as_a_turn_may_take_and_pass_bodies_of_any_size_allowed() -> None:
@@ -166,16 +167,16 @@ def test_proxies_wait_as_long_as_a_turn_may_take_and_pass_bodies_of_any_size_all
     assert [int(size) * units[unit] > Settings().max_body_bytes for size, unit in sizes] == [True, True]
 
 
-def test_nginx_buffers_nothing_and_sends_again_what_has_a_key() -> None:
+def test_nginx_buffers_nothing_and_sends_no_post_again() -> None:
     text = (NGINX / "proxy.conf").read_text(encoding="utf-8")
     assert "\nproxy_buffering off;" in text
-    assert "\nproxy_set_header Proxy-Idempotency-Key $request_id;" in text
-    [(chats, repeated)] = re.findall(r"location ~ (\S+) \{\n    proxy_next_upstream (.+);", text)
-    [usual] = re.findall(r"^proxy_next_upstream (.+);", text, re.MULTILINE)
-    # A 502 or 504 is a provider's failure, of a turn that was begun.
-    assert (usual, repeated) == ("error timeout http_503", f"{usual} non_idempotent")
-    keyed = {each.path for each in OPERATIONS if each.method == "post" and "Idempotency-Key" in each.parameters}
-    assert {each.path for each in OPERATIONS if each.method == "post" and re.match(chats, each.path)} == keyed
+    assert re.findall(r"^ *proxy_next_upstream (.+);", text, re.MULTILINE) == ["error timeout http_503"]
+
+
+def test_proxies_close_idle_connections_before_a_gateway_that_ends_does() -> None:
+    files = [NGINX / "box.conf", NGINX / "compose.conf", DEPLOY / "caddy" / "Caddyfile"]
+    kept = [re.findall(r"^\s*keepalive(?:_timeout)? (\d+)s;?$", file.read_text(encoding="utf-8"), re.MULTILINE) for file in files]
+    assert [int(seconds) < LAST_REQUESTS_S for [seconds] in kept] == [True] * 3
 
 
 def test_cloudflare_s_networks_can_be_trusted() -> None:

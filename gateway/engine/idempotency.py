@@ -19,9 +19,6 @@ Begin = Callable[[str], Awaitable[LiveTurn]]
 Place = tuple[str | None, str]
 
 BOUND_S: Final = 86_400
-PROXY_KEY: Final = "proxy:"
-"""Begins the keys that proxies give to single requests, which they may send to another process when one does not answer. The
-turn that such a key began is the request's answer, however it ended: nobody has asked for another one."""
 _REMEMBERED: Final = 20_000
 _STEALS: Final = 3
 
@@ -102,7 +99,7 @@ class Keys:
             if error.code in ("not_found", "log_unavailable"):
                 return None
             raise
-        return None if _may_begin(key, turn) else _joined(turn, turn.begun.request_hash, request_hash)
+        return None if frees_key(turn) else _joined(turn, turn.begun.request_hash, request_hash)
 
     async def close(self) -> None:
         """Wait for turns that are being opened."""
@@ -127,7 +124,7 @@ class Keys:
             if turn is None:
                 # On its way from the journal to the log: another turn under its key would be paid for twice.
                 raise GatewayError("turn_elsewhere", "The reply cannot be read now; try again in a moment.", retry_after=2)
-            if not _may_begin(place[1], turn):
+            if not frees_key(turn):
                 return _joined(turn, known.request_hash, request_hash)
         return await self._claim(place, request_hash, None if known is None else known.turn_id, begin)
 
@@ -142,7 +139,7 @@ class Keys:
             if bound.turn_id == wanted.turn_id:
                 return self._remember(place, request_hash, await self._begin(place, wanted.turn_id, begin))
             turn = await self._bound(bound, place)
-            if turn is not None and not _may_begin(place[1], turn):
+            if turn is not None and not frees_key(turn):
                 return _joined(turn, bound.request_hash, request_hash)
             freed = bound.turn_id
         raise GatewayError("overloaded", "Too many requests with the same Idempotency-Key; try again.", retry_after=1)
@@ -176,7 +173,7 @@ class Keys:
             self._begun.popitem(last=False)
 
         def ended(outcome: Outcome) -> None:
-            known.free = not _of_a_proxy(place[1]) and _frees(turn, outcome)
+            known.free = _frees(turn, outcome)
 
         turn.when_ended(ended)
         return turn
@@ -185,15 +182,6 @@ class Keys:
 def frees_key(turn: LiveTurn) -> bool:
     """Whether a turn has ended in a way after which its key may begin another."""
     return turn.outcome is not None and _frees(turn, turn.outcome)
-
-
-def _may_begin(key: str, turn: LiveTurn) -> bool:
-    """Whether a key that had this turn may begin another."""
-    return not _of_a_proxy(key) and frees_key(turn)
-
-
-def _of_a_proxy(key: str) -> bool:
-    return key.startswith(PROXY_KEY)
 
 
 def _frees(turn: LiveTurn, outcome: Outcome) -> bool:

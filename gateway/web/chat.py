@@ -10,7 +10,7 @@ from gateway.web.chat_body import parse_chat
 from gateway.web.edge import QUOTA, REQUEST_ID, read_json_body
 from gateway.web.reading import serve_events
 from gateway.web.services import SERVICES
-from gateway.web.streams import cache_wish, count_resume, find, idempotency_key, last_event_id, opening_key, resume_turn
+from gateway.web.streams import cache_wish, count_resume, find, idempotency_key, last_event_id, resume_turn
 
 
 async def chat(request: web.Request) -> web.StreamResponse:
@@ -51,7 +51,7 @@ async def _open(request: web.Request, caller: Caller, parsed: ChatRequest, *, st
         caller,
         request_id=request[REQUEST_ID],
         streamed=streamed,
-        idempotency_key=opening_key(request),
+        idempotency_key=idempotency_key(request),
         wish=cache_wish(request),
     )
     if accepted.quota is not None:

@@ -29,17 +29,20 @@ _FEWEST: Final = 64
 _MOST_DESCRIPTORS: Final = 262_144
 _LOOK_AGAIN_S: Final = 1.0
 _LOOK_S: Final = 0.1
-_LAST_REQUESTS_S: Final = 2.0
+# How long an idle connection is left open at the end: longer than the proxies of deploy/ keep one, so that it is they who close
+# it, and none sends a request on one that is just being closed.
+LAST_REQUESTS_S: Final = 2.0
 
 
 class Crowd:
     """Who is connected. When it is full, those on whose connection nothing is under way make room, the oldest first.
 
-    `leaving`: each answer is the last on its connection, and says so.
+    `leaving`: nobody comes any more, and each answer whose head can still say so is the last on its connection; `closing`: every
+    answer is.
     """
 
     def __init__(self, most: int) -> None:
-        self.leaving = False
+        self.leaving = self.closing = False
         self._most = most
         self._inside: dict[Connection, None] = {}
         self._looked = float("-inf")
@@ -54,10 +57,9 @@ class Crowd:
         self._inside[connection] = None
         return True
 
-    @property
-    def busy(self) -> int:
-        """On how many connections something is under way."""
-        return sum(not connection.idle for connection in self._inside)
+    def idle(self) -> list["Connection"]:
+        """The connections on which nothing is under way, the oldest first."""
+        return [connection for connection in self._inside if connection.idle]
 
     def leave(self, connection: "Connection") -> None:
         """A connection was closed."""
@@ -68,7 +70,7 @@ class Crowd:
         now = asyncio.get_running_loop().time()
         if now - self._looked < _LOOK_AGAIN_S:
             return False
-        idle = [connection for connection in self._inside if connection.idle][: self._most // 10 + 1]
+        idle = self.idle()[: self._most // 10 + 1]
         log.warning("%d connections are open, as many as may be; %d idle ones are closed", len(self._inside), len(idle))
         for connection in idle:
             self.leave(connection)
@@ -89,6 +91,11 @@ class Connection(web.RequestHandler):
         self._crowd = crowd
         self._head_s = head_s
         self._patience: asyncio.TimerHandle | None = None
+
+    @property
+    def leaving(self) -> bool:
+        """Whether each answer that begins now is the last."""
+        return self._crowd.leaving
 
     @property
     def idle(self) -> bool:
@@ -134,7 +141,7 @@ class Connection(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """See `RequestHandler`."""
         # What has not said so stays open, for the next answer to say it: whoever was not told may be sending a request already.
-        if self._crowd.leaving and not resp.prepared:
+        if self._crowd.closing or (self._crowd.leaving and not resp.prepared):
             resp.force_close()
         return await super().finish_response(request, resp, start_time)
 
@@ -165,30 +172,55 @@ class Door(web.BaseSite):
     async def start(self) -> None:
         """Begin to accept."""
         await super().start()
+        self._server = await asyncio.get_running_loop().create_server(self._connection, sock=self._listener, backlog=BACKLOG)
+
+    async def retire(self, patience_s: float) -> None:
+        """Accept no more, and return when those inside have got their answers and are gone, or after `patience_s`.
+
+        A kept connection may bring one more request, whose answer says that it is the last. For the first third of the time it is
+        left open for that, until it has been idle for a while; then it is closed with its answer, as what is begun late could not
+        be finished. May be called again.
+        """
+        crowd, loop = self.crowd, asyncio.get_running_loop()
+        crowd.leaving = True
+        if self in self._runner.sites:
+            await self._shut()
+        began = loop.time()
+        # Looks, and not seconds: a slow loop hears late of a request.
+        looks: dict[Connection, int] = {}
+        while crowd and (passed := loop.time() - began) < patience_s:
+            crowd.closing |= passed > patience_s / 3
+            looks = {connection: looks.get(connection, 0) + 1 for connection in crowd.idle()}
+            for connection, number in looks.items():
+                if crowd.closing or number * _LOOK_S > LAST_REQUESTS_S:
+                    connection.force_close()
+            await asyncio.sleep(_LOOK_S)
+
+    async def _shut(self) -> None:
+        """Stop to listen. Who has connected is let in: closing the socket would reset them, with what they have sent."""
         loop = asyncio.get_running_loop()
+        with self._listener.dup() as last:
+            last.setblocking(False)
+            await self.stop()
+            for _ in range(BACKLOG):
+                try:
+                    client, _ = last.accept()
+                except BlockingIOError:
+                    return
+                except ConnectionAbortedError:
+                    continue
+                client.setblocking(False)
+                await loop.connect_accepted_socket(self._connection, client)
+
+    def _connection(self) -> Connection:
         server = self._runner.server
         assert server is not None, "the runner is set up"
-        self._server = await loop.create_server(
-            lambda: Connection(server, loop, self.crowd, self._head_s), sock=self._listener, backlog=BACKLOG
-        )
+        return Connection(server, asyncio.get_running_loop(), self.crowd, self._head_s)
 
-    async def retire(self, patience_s: float, quiet_s: float = _LAST_REQUESTS_S, unless: asyncio.Event | None = None) -> None:
-        """Accept no more, and return when those inside have got their answers, after `patience_s`, or with the event.
 
-        Connections stay open until `quiet_s` have passed without a request: whoever sends one is answered, and told to go
-        elsewhere.
-        """
-        self.crowd.leaving = True
-        if self in self._runner.sites:
-            await self.stop()
-        loop = asyncio.get_running_loop()
-        quiet_since = began = loop.time()
-        while self.crowd and loop.time() - began < patience_s and loop.time() - quiet_since < quiet_s:
-            if unless is not None and unless.is_set():
-                return
-            await asyncio.sleep(_LOOK_S)
-            if self.crowd.busy:
-                quiet_since = loop.time()
+def is_last(request: web.BaseRequest) -> bool:
+    """Whether an answer that begins now is the last on its connection."""
+    return isinstance(request.protocol, Connection) and request.protocol.leaving
 
 
 def most_connections() -> int:

@@ -8,6 +8,7 @@ from aiohttp import web
 from gateway.core.errors import GatewayError
 from gateway.core.jsontext import dumps
 from gateway.store.base import StoreUnavailable
+from gateway.web.connections import is_last
 from gateway.web.services import SERVICES, Services
 
 _PROMPTLY_S: Final = 2.0
@@ -78,6 +79,6 @@ async def live(_: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     """Whether new requests should be sent here."""
-    if request.app[SERVICES].engine.draining:
+    if request.app[SERVICES].engine.draining or is_last(request):
         raise GatewayError("shutting_down", "The server is finishing its last replies.", retry_after=5)
     return json_response({"status": "ready"})

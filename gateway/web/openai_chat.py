@@ -17,7 +17,7 @@ from gateway.web.openai_models import resolve
 from gateway.web.openai_threads import earlier_replies
 from gateway.web.reading import serve_events
 from gateway.web.services import SERVICES
-from gateway.web.streams import cache_wish, count_resume, find, idempotency_key, last_event_id, may_read, opening_key
+from gateway.web.streams import cache_wish, count_resume, find, idempotency_key, last_event_id, may_read
 from gateway.wire.frames import EventId, tape_frames
 from gateway.wire.openai_chunks import Chunks, completion_body, parse_completion_id
 
@@ -88,7 +88,7 @@ async def _begin(request: web.Request, caller: Caller, asked: Completion, conver
         caller,
         request_id=request[REQUEST_ID],
         streamed=asked.streamed,
-        idempotency_key=opening_key(request),
+        idempotency_key=idempotency_key(request),
         wish=cache_wish(request),
     )
     if accepted.quota is not None:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gateway.engine.live import LiveTurn
 from gateway.engine.reader import OWN_SHAPE, Reader, Shape
+from gateway.web.connections import is_last
 from gateway.web.services import SERVICES
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ async def serve_events(
             await turn.first_output(services.heartbeat_s)
             _raise_early_failure(turn)
         response = web.StreamResponse(headers={**_STREAM_HEADERS, "X-Turn-Id": turn.begun.turn_id})
+        if is_last(request):
+            response.force_close()
         try:
             await response.prepare(request)
             while (frames := await reader.next()) is not None:

@@ -6,7 +6,6 @@ from gateway.access.callers import Caller
 from gateway.core.errors import GatewayError
 from gateway.engine.answers import Wish
 from gateway.engine.following import FollowedTurn
-from gateway.engine.idempotency import PROXY_KEY
 from gateway.engine.live import LiveTurn
 from gateway.web.edge import QUOTA
 from gateway.web.monitoring import json_response
@@ -107,24 +106,10 @@ def cache_wish(request: web.Request) -> Wish:
 
 
 def idempotency_key(request: web.Request) -> str | None:
-    """The client's key. Raises `GatewayError` `invalid_request` unless it is 1–200 visible ASCII characters."""
-    return _key(request, "Idempotency-Key")
-
-
-def opening_key(request: web.Request) -> str | None:
-    """The key that a question's turn is opened by: the client's, else the one that a proxy gave to this request alone, so that
-    it may send it again. Raises as `idempotency_key` does."""
-    own = idempotency_key(request)
-    if own is not None:
-        return own
-    given = _key(request, "Proxy-Idempotency-Key")
-    return None if given is None else PROXY_KEY + given
-
-
-def _key(request: web.Request, header: str) -> str | None:
-    key = request.headers.get(header)
+    """The request's key. Raises `GatewayError` `invalid_request` unless it is 1–200 visible ASCII characters."""
+    key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
     if not (1 <= len(key) <= 200 and all(33 <= ord(char) <= 126 for char in key)):
-        raise GatewayError("invalid_request", f"The header {header} takes 1 to 200 visible ASCII characters.")
+        raise GatewayError("invalid_request", "An Idempotency-Key takes 1 to 200 visible ASCII characters.")
     return key

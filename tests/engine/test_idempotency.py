@@ -9,7 +9,7 @@ import pytest
 from gateway.core.errors import GatewayError, UpstreamError
 from gateway.core.events import Failed
 from gateway.core.turn import TurnEnded, TurnRecord
-from gateway.engine.idempotency import PROXY_KEY, Keys
+from gateway.engine.idempotency import Keys
 from gateway.engine.live import LiveTurn
 from gateway.engine.lookup import Lookup, Mine
 from gateway.engine.replay import replay
@@ -209,17 +209,6 @@ async def test_while_the_log_is_away_keys_hold_in_this_process() -> None:
     with pytest.raises(GatewayError, match="turn_elsewhere"):
         await place.open()
     assert len(place.begun) == 1
-
-
-@pytest.mark.parametrize("known_here", [True, False])
-async def test_a_key_that_a_proxy_gave_begins_one_turn_however_it_ends(known_here: bool) -> None:
-    place = Place([Failed(BUSY)])
-    first = await place.open(PROXY_KEY + "k")
-    await soon(first.ended())
-    keys = place.keys if known_here else Keys(place.claims, cast("Lookup", place))
-    assert await soon(keys.open("user-1", PROXY_KEY + "k", "hash", place.begin)) is first
-    assert place.begun == [first.begun.turn_id]
-    await place.stage.over()
 
 
 async def test_a_key_is_joined_without_being_claimed() -> None:

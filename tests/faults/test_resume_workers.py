@@ -1,7 +1,9 @@
 """Several workers behind one port: killed, crashed, replaced, drained; whoever reads is never left hanging."""
 
 import asyncio
+import errno
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +133,12 @@ async def test_a_worker_that_cannot_be_started_is_tried_again(workers: Workers) 
     await until(lambda: len(children(gateway)) == 2)
 
 
+def refuses(gateway: GatewayProcess) -> bool:
+    """Whether connecting to it is refused."""
+    with socket.socket() as client:
+        return client.connect_ex((gateway.client.base_url.host, gateway.client.base_url.port or 80)) == errno.ECONNREFUSED
+
+
 async def test_workers_are_replaced_without_a_failed_request(workers: Workers) -> None:
     gateway = await workers()
     before = children(gateway)
@@ -170,6 +178,8 @@ async def test_workers_are_replaced_without_a_failed_request(workers: Workers) -
     await seen.wait()
     gateway.signal(signal.SIGTERM)
     await until(lambda: sum("draining" in line for line in gateway.said) == 4)
+    # Nobody waits at a door that nobody will open: also the parent does not listen any more.
+    await until(lambda: refuses(gateway))
     gateway.simulator.release()
     assert Told(await reading).last["status"] == "completed"
     assert await gateway.ended() == 0
