@@ -11,6 +11,7 @@ from gateway.web.edge import QUOTA, REQUEST_ID, read_json_body
 from gateway.web.reading import serve_events
 from gateway.web.services import SERVICES
 from gateway.web.streams import cache_wish, count_resume, find, idempotency_key, last_event_id, resume_turn
+from gateway.web.whole import whole_reply
 
 
 async def chat(request: web.Request) -> web.StreamResponse:
@@ -26,8 +27,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
     if outcome.body is None:
         assert outcome.error is not None
         raise outcome.error
-    headers = {"X-Turn-Id": turn.begun.turn_id, "Cache-Control": "no-store"}
-    return web.Response(body=outcome.body, content_type="application/json", headers=headers)
+    return whole_reply(request, outcome.body, turn.begun.turn_id)
 
 
 async def chat_stream(request: web.Request) -> web.StreamResponse:

@@ -18,6 +18,7 @@ from gateway.web.openai_threads import earlier_replies
 from gateway.web.reading import serve_events
 from gateway.web.services import SERVICES
 from gateway.web.streams import cache_wish, count_resume, find, idempotency_key, last_event_id, may_read
+from gateway.web.whole import whole_reply
 from gateway.wire.frames import EventId, tape_frames
 from gateway.wire.openai_chunks import Chunks, completion_body, parse_completion_id
 
@@ -59,13 +60,13 @@ async def complete(request: web.Request) -> web.StreamResponse:
         raise
 
 
-async def get_completion(request: web.Request) -> web.Response:
+async def get_completion(request: web.Request) -> web.StreamResponse:
     """A reply that was begun before, once it is whole: what a client needs whose stream broke."""
     await count_resume(request, await request.app[SERVICES].gate.caller(request))
     turn_id = parse_completion_id(request.match_info["completion_id"])
     if turn_id is None:
         raise GatewayError("not_found", "There is no such completion.")
-    return await _whole(await find(request, turn_id))
+    return await _whole(request, await find(request, turn_id))
 
 
 async def _open(request: web.Request, caller: Caller, asked: Completion) -> LiveTurn:
@@ -146,10 +147,10 @@ async def _resume(request: web.Request, caller: Caller, asked: Completion, last:
 async def _answer(request: web.Request, turn: LiveTurn, asked: Completion) -> web.StreamResponse:
     if asked.streamed:
         return await serve_events(request, turn, None, _ChunkShape(turn, usage=asked.usage))
-    return await _whole(turn)
+    return await _whole(request, turn)
 
 
-async def _whole(turn: LiveTurn) -> web.Response:
+async def _whole(request: web.Request, turn: LiveTurn) -> web.StreamResponse:
     turn.attach()
     try:
         outcome = await turn.ended()
@@ -159,6 +160,4 @@ async def _whole(turn: LiveTurn) -> web.Response:
         raise outcome.error
     assert outcome.ended is not None
     body = completion_body(turn.begun, outcome.ended, turn.fold.tape)
-    return web.Response(
-        body=body, content_type="application/json", headers={"X-Turn-Id": turn.begun.turn_id, "Cache-Control": "no-store"}
-    )
+    return whole_reply(request, body, turn.begun.turn_id)
