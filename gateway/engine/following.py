@@ -104,7 +104,7 @@ class Following:
         """A turn has got its first reader."""
         self._followed[turn.begun.turn_id] = turn
         turn.heard = self._loop.time()
-        self._ask(turn)
+        self._spawn(self._begin(turn))
 
     def left(self, turn: LiveTurn) -> None:
         """Its last reader has gone."""
@@ -112,9 +112,16 @@ class Following:
         if self._followed.pop(turn.begun.turn_id, None) is not None:
             self._spawn(self._post(turn.process, Leave(self._link.process, (turn.begun.turn_id,))))
 
-    def _ask(self, turn: FollowedTurn) -> None:
+    async def _begin(self, turn: FollowedTurn) -> None:
+        """Ask its process for a turn. One that has ended since it was located says nothing more; the log has what it had."""
+        await self._ask(turn)
+        with suppress(RelayUnavailable):
+            if turn.process not in await self._link.asked(self._link.relay.living()):
+                await self._look_after(turn, None)
+
+    async def _ask(self, turn: FollowedTurn) -> None:
         turns = {turn.begun.turn_id: turn.fold.tape.end}
-        self._spawn(self._post(turn.process, Follow(self._link.process, turns, again=True)))
+        await self._post(turn.process, Follow(self._link.process, turns, again=True))
 
     def _read(self, letter: Letter) -> bool:
         if not isinstance(letter, TapeGrown | TurnOver | TurnUnknown):
@@ -128,10 +135,10 @@ class Following:
                 if append_tape(turn.fold.tape, position, data):
                     turn.publish()
                 else:
-                    self._ask(turn)
+                    self._spawn(self._ask(turn))
             case TurnOver(_, position):
                 if position > turn.fold.tape.end:
-                    self._ask(turn)
+                    self._spawn(self._ask(turn))
                 else:
                     self._end(turn, _outcome(turn, letter))
             case TurnUnknown():

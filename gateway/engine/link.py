@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from gateway.core.letters import Letter
@@ -45,11 +46,14 @@ class Link:
         self.outbox.start()
 
     async def close(self) -> None:
-        """Stop; others find out by themselves."""
+        """Send what is left, and say that this process is gone; where that is not heard, its silence is noticed."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.outbox.close()
+        if self.up:
+            with suppress(RelayUnavailable):
+                await self.relay.gone(self.process)
 
     async def asked(self, question: Awaitable[T]) -> T:
         """What the relay answers. Raises `RelayUnavailable`."""

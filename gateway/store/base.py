@@ -295,6 +295,10 @@ class Relay(Protocol):
         """Tell that a process lives; False: the relay did not know it (any more), nor its turns."""
         ...
 
+    async def gone(self, process: str) -> None:
+        """Tell that a process has ended: nobody waits until it has been silent for long."""
+        ...
+
     async def living(self) -> set[str]:
         """The processes that have told so lately."""
         ...

@@ -125,6 +125,13 @@ class RedisRelay:
         known, *_ = await _reached(pipeline.execute)
         return bool(known)
 
+    async def gone(self, process: str) -> None:
+        """See `Relay.gone`."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.delete(_process(process), _inbox(process))
+        pipeline.srem(_PROCESSES, process)
+        await _reached(pipeline.execute)
+
     async def living(self) -> set[str]:
         """See `Relay.living`."""
         members: set[bytes] = await _reached(lambda: self._redis.smembers(_PROCESSES))

@@ -86,6 +86,11 @@ class MemoryRelay:
         self.alive_now.add(process)
         return known
 
+    async def gone(self, process: str) -> None:
+        self._check()
+        self.alive_now.discard(process)
+        self.inboxes.pop(process, None)
+
     async def living(self) -> set[str]:
         self._check()
         return set(self.alive_now)

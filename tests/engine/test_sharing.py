@@ -201,6 +201,24 @@ async def test_a_turn_whose_process_died(
     reader.close()
 
 
+async def test_a_turn_whose_process_ended_when_it_had_just_been_found(
+    shelf: Shelf, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reads the letter that asks for it: its reader is given what the log has, and does not wait for a silence."""
+    monkeypatch.setattr(following, "SILENT_S", 3600)
+    monkeypatch.setattr(link, "PULSE_S", 3600)
+    halt = Halt()
+    here, there = run(PART, halt, *GOOD), run()
+    turn = here.stage.start()
+    await soon(halt.reached.wait())
+    found = await there.find(turn)
+    halt.on.set()
+    await soon(turn.ended())
+    shelf.stored[turn.begun.turn_id] = StoredTurn(here.stage.record, 1)
+    await soon(here.close())
+    assert text_of(await soon(read_all(found))) == "الكتابُ مرحبا"
+
+
 async def test_a_turn_that_could_not_be_logged(run: Run) -> None:
     halt = Halt()
     here, there = run(PART, halt, *GOOD), run()

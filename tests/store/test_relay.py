@@ -135,6 +135,10 @@ async def test_who_is_alive(relay: RedisRelay, server: RedisServer) -> None:
     assert await relay.living() == {"two"}
     assert not await relay.alive("one", 10), "it has been forgotten, and tells everything again"
     assert await relay.living() == {"one", "two"}
+    await relay.send(Parcel(letters=[("one", StopTurn("turn-1"))]), LIFETIME_S)
+    await relay.gone("one")
+    assert await relay.living() == {"two"}
+    assert await relay.receive("one", [], 0.01) == []
 
 
 async def test_a_redis_that_goes_and_comes(relay: RedisRelay, server: RedisServer) -> None:
