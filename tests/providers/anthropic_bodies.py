@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from anthropic.types.message_create_params import MessageCreateParamsNonStreaming, MessageCreateParamsStreaming
 from pydantic import TypeAdapter
 
 from gateway.core.messages import (
@@ -20,13 +20,13 @@ from gateway.core.messages import (
 )
 from gateway.providers.anthropic import PROVIDER
 from gateway.providers.base import Route
+from tests.lazily import Lazily
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "requests"
 MODEL = "claude-haiku-4-5"
 WEATHER = ToolSpec("get_weather", "حالة الطقس في مدينة", {"type": "object", "properties": {"city": {"type": "string"}}})
 
-_STREAMING: TypeAdapter[Any] = TypeAdapter(MessageCreateParamsStreaming)
-_WHOLE: TypeAdapter[Any] = TypeAdapter(MessageCreateParamsNonStreaming)
+_params = Lazily("anthropic.types.message_create_params")
 
 
 def route(model: str = MODEL, dropped: Iterable[str] = ()) -> Route:
@@ -59,8 +59,12 @@ def messages(*history: Message, where: Route | None = None, tools: tuple[ToolSpe
 def check_types(found: dict[str, Any]) -> None:
     """Assert that the vendor's types take the body and know every field in it (but temperature, which left them)."""
     typed = {name: value for name, value in found.items() if name != "temperature"}
-    adapter = _STREAMING if found.get("stream") else _WHOLE
-    assert _plain(adapter.validate_python(typed)) == typed
+    assert _plain(_adapter(streamed=found.get("stream", False)).validate_python(typed)) == typed
+
+
+@cache
+def _adapter(*, streamed: bool) -> TypeAdapter[Any]:
+    return TypeAdapter(_params.MessageCreateParamsStreaming if streamed else _params.MessageCreateParamsNonStreaming)
 
 
 def _plain(value: Any) -> Any:

@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from groq.types.chat.completion_create_params import CompletionCreateParams as GroqParams
-from openai.types.chat.completion_create_params import CompletionCreateParams as OpenAIParams
 from pydantic import TypeAdapter
 
 from gateway.core.messages import (
@@ -22,10 +20,11 @@ from gateway.core.messages import (
 )
 from gateway.providers.base import Route, UpstreamRequest
 from gateway.providers.registry import PROVIDERS
+from tests.lazily import Lazily
 from tests.providers.fixture_cases import FIXTURES
 
 BASE_URLS = {"openai": "https://api.openai.com/v1", "groq": "https://api.groq.com"}
-_TYPES: dict[str, Any] = {"openai": OpenAIParams, "groq": GroqParams}
+_PARAMS = {name: Lazily(f"{name}.types.chat.completion_create_params") for name in BASE_URLS}
 
 QUESTION = UserMessage((TextPart("ما حالة الطقس؟"),))
 WEATHER = ToolSpec(
@@ -51,7 +50,7 @@ def body(prompt: Prompt, model: str = "gpt-4o", **options: Any) -> dict[str, Any
 
 @lru_cache
 def _adapter(provider: str) -> TypeAdapter[Any]:
-    return TypeAdapter(_TYPES[provider])
+    return TypeAdapter(_PARAMS[provider].CompletionCreateParams)
 
 
 def _check_types(provider: str, found: dict[str, Any]) -> None:

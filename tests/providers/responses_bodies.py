@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from openai.types.responses.response_create_params import ResponseCreateParams
 from pydantic import TypeAdapter
 
 from gateway.core.messages import KeptState, Prompt, TextPart, ToolCall, ToolResult, ToolResults, ToolSpec, UserMessage
 from gateway.providers.base import Route, UpstreamRequest
 from gateway.providers.responses import PROVIDER
+from tests.lazily import Lazily
+
+_params = Lazily("openai.types.responses.response_create_params")
 
 MODEL = "gpt-6.1-sol"
 QUESTION = UserMessage((TextPart("ما معنى كتاب؟"),))
@@ -42,7 +44,7 @@ def body(prompt: Prompt, model: str = MODEL, **options: Any) -> dict[str, Any]:
 
 @lru_cache
 def _adapter() -> TypeAdapter[Any]:
-    return TypeAdapter(ResponseCreateParams)
+    return TypeAdapter(_params.ResponseCreateParams)
 
 
 def _plain(value: Any) -> Any:

@@ -1,12 +1,13 @@
 """What goes out to Gemini: compared with bodies that it answered, and read with the types of Google's own client."""
 
+from __future__ import annotations
+
 import base64
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from google.genai import types
 
 from gateway.core.errors import GatewayError
 from gateway.core.jsontext import dumps
@@ -25,7 +26,13 @@ from gateway.core.messages import (
 )
 from gateway.providers.base import Route
 from gateway.providers.gemini import PROVIDER
+from tests.lazily import Lazily
 from tests.providers.gemini_prompts import prompt_of
+
+if TYPE_CHECKING:
+    from google.genai import types
+else:
+    types = Lazily("google.genai.types")
 
 REQUESTS = Path(__file__).parent.parent / "fixtures" / "requests"
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()

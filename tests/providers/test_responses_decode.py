@@ -1,10 +1,11 @@
 """Replies of the Responses API that no recording shows, and the made-up ones held against the vendor's types."""
 
+from __future__ import annotations
+
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from gateway.core import events as ev
@@ -14,8 +15,14 @@ from gateway.core.messages import AssistantMessage, KeptState, Prompt
 from gateway.providers.responses import PROVIDER
 from gateway.providers.responses_errors import REASONING_ITEMS
 from gateway.wire.sse import SseDecoder
+from tests.lazily import Lazily
 from tests.providers import fixture_cases as fx
 from tests.providers.responses_bodies import ENTRY, MODEL, QUESTION, answered, body
+
+if TYPE_CHECKING:
+    from openai.types import responses
+else:
+    responses = Lazily("openai.types.responses")
 
 NAME = "openai-responses"
 TWINS = [case.name.removeprefix("handmade-json-") for case in fx.replies(NAME)]
@@ -54,7 +61,7 @@ TYPED = [case for case in fx.streams(NAME) if "error" not in case.name]
 
 @pytest.mark.parametrize("case", TYPED, ids=str)
 def test_the_streams_are_what_the_vendors_types_say(case: fx.Case) -> None:
-    adapter: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+    adapter: TypeAdapter[Any] = TypeAdapter(responses.ResponseStreamEvent)
     frames = SseDecoder().feed(case.body)
     assert frames
     for frame in frames:
@@ -65,7 +72,7 @@ def test_the_streams_are_what_the_vendors_types_say(case: fx.Case) -> None:
 
 @pytest.mark.parametrize("case", fx.replies(NAME), ids=str)
 def test_the_replies_are_what_the_vendors_types_say(case: fx.Case) -> None:
-    assert Response.model_validate_json(case.body).status in ("completed", "incomplete", "failed")
+    assert responses.Response.model_validate_json(case.body).status in ("completed", "incomplete", "failed")
 
 
 @pytest.mark.parametrize("name", TWINS)

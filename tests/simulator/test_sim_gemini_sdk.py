@@ -1,21 +1,26 @@
 """The official google-genai client accepts what the simulator says."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from google import genai
-from google.genai import errors, types
 
 from simulator import Simulator, parse_text
+from tests.lazily import Lazily
 from tests.simulator.asking import WORD_TOOL
+
+if TYPE_CHECKING:
+    from google import genai
+    from google.genai import errors, types
+else:
+    genai, errors, types = Lazily("google.genai"), Lazily("google.genai.errors"), Lazily("google.genai.types")
 
 # The client subclasses aiohttp's session, which aiohttp discourages.
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
 MODEL = "gemini-3.8-flash"
-TOOLS: list[Any] = [
-    types.Tool(function_declarations=[types.FunctionDeclaration(name="get_word", parameters_json_schema=WORD_TOOL)])
-]
+TOOLS: list[Any] = [{"function_declarations": [{"name": "get_word", "parameters_json_schema": WORD_TOOL}]}]
 
 
 def connect(sim: Simulator, key: str = "AIza-test-1") -> genai.Client:

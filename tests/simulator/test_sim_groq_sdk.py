@@ -1,39 +1,44 @@
 """The official groq client accepts what the simulator says."""
 
-from collections.abc import AsyncIterator
-from typing import Any
+from __future__ import annotations
 
-import groq
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
 import pytest
-from groq import AsyncGroq
-from groq.types.chat import ChatCompletion, ChatCompletionChunk
 
 from simulator import Simulator, parse_text
+from tests.lazily import Lazily
 from tests.simulator.asking import WORD_TOOL
+
+if TYPE_CHECKING:
+    import groq
+else:
+    groq = Lazily("groq")
 
 TOOL: Any = {"type": "function", "function": {"name": "get_word", "parameters": WORD_TOOL}}
 MODEL = "openai/gpt-oss-120b"
 
 
 @pytest.fixture
-async def client(sim: Simulator) -> AsyncIterator[AsyncGroq]:
-    async with AsyncGroq(api_key="gsk-test-1", base_url=sim.base_url, max_retries=0) as client:
+async def client(sim: Simulator) -> AsyncIterator[groq.AsyncGroq]:
+    async with groq.AsyncGroq(api_key="gsk-test-1", base_url=sim.base_url, max_retries=0) as client:
         yield client
 
 
-async def whole(client: AsyncGroq, text: str, **more: Any) -> ChatCompletion:
+async def whole(client: groq.AsyncGroq, text: str, **more: Any) -> groq.types.chat.ChatCompletion:
     options: Any = {"model": MODEL, "messages": [{"role": "user", "content": text}], **more}
     reply = await client.chat.completions.create(**options)
-    assert isinstance(reply, ChatCompletion)
+    assert isinstance(reply, groq.types.chat.ChatCompletion)
     return reply
 
 
-async def chunks(client: AsyncGroq, text: str, **more: Any) -> list[ChatCompletionChunk]:
+async def chunks(client: groq.AsyncGroq, text: str, **more: Any) -> list[groq.types.chat.ChatCompletionChunk]:
     options: Any = {"model": MODEL, "messages": [{"role": "user", "content": text}], "stream": True, **more}
     return [chunk async for chunk in await client.chat.completions.create(**options)]
 
 
-async def test_answers_and_streams_the_same(client: AsyncGroq) -> None:
+async def test_answers_and_streams_the_same(client: groq.AsyncGroq) -> None:
     reply = await whole(client, "ما معنى كلمة سلام؟")
     got = await chunks(client, "ما معنى كلمة سلام؟")
     text = "".join(chunk.choices[0].delta.content or "" for chunk in got)
@@ -48,7 +53,7 @@ async def test_answers_and_streams_the_same(client: AsyncGroq) -> None:
     assert got[-1].x_groq.usage.completion_tokens == reply.usage.completion_tokens
 
 
-async def test_calls_two_tools_whole_and_goes_on_from_the_results(client: AsyncGroq) -> None:
+async def test_calls_two_tools_whole_and_goes_on_from_the_results(client: groq.AsyncGroq) -> None:
     text = "parallel: «سلام» «كتاب»"
     got = await chunks(client, text, tools=[TOOL])
     calls = [call for chunk in got for call in chunk.choices[0].delta.tool_calls or ()]
@@ -73,7 +78,7 @@ async def test_calls_two_tools_whole_and_goes_on_from_the_results(client: AsyncG
 
 
 @pytest.mark.parametrize("shown", ["parsed", "raw", "hidden"])
-async def test_shows_reasoning_as_it_was_asked_to(client: AsyncGroq, shown: str) -> None:
+async def test_shows_reasoning_as_it_was_asked_to(client: groq.AsyncGroq, shown: str) -> None:
     more: Any = {"model": "qwen/qwen3-32b", "reasoning_format": shown}
     message = (await whole(client, "think: سلام", **more)).choices[0].message
     got = await chunks(client, "think: سلام", **more)
@@ -85,7 +90,7 @@ async def test_shows_reasoning_as_it_was_asked_to(client: AsyncGroq, shown: str)
     assert content.startswith("<think>") == (shown == "raw")
 
 
-async def test_tells_what_it_searched(client: AsyncGroq) -> None:
+async def test_tells_what_it_searched(client: groq.AsyncGroq) -> None:
     message = (await whole(client, "ما مصدر كلمة سلام؟")).choices[0].message
     assert message.executed_tools
     found = message.executed_tools[0].search_results
@@ -94,14 +99,14 @@ async def test_tells_what_it_searched(client: AsyncGroq) -> None:
     assert [result.url for result in found.results] == ["https://example.com/maajim/1", "https://example.com/maajim/2"]
 
 
-async def test_escapes_markup_as_the_real_one_does(client: AsyncGroq, sim: Simulator) -> None:
+async def test_escapes_markup_as_the_real_one_does(client: groq.AsyncGroq, sim: Simulator) -> None:
     reply = await whole(client, '[[sim: reply="<b>سلام & تحية</b>"]]')
     assert reply.choices[0].message.content == "<b>سلام & تحية</b>"
     got = await chunks(client, '[[sim: reply="<b>سلام & تحية</b>"]]')
     assert "".join(chunk.choices[0].delta.content or "" for chunk in got) == "<b>سلام & تحية</b>"
 
 
-async def test_raises_its_typed_errors(client: AsyncGroq, sim: Simulator) -> None:
+async def test_raises_its_typed_errors(client: groq.AsyncGroq, sim: Simulator) -> None:
     with pytest.raises(groq.NotFoundError):
         await whole(client, "سلام", model="no-such-model")
     with pytest.raises(groq.AuthenticationError):
@@ -115,7 +120,7 @@ async def test_raises_its_typed_errors(client: AsyncGroq, sim: Simulator) -> Non
     assert limited.value.response.headers["retry-after"] == "3"
 
 
-async def test_raises_an_error_from_inside_a_stream(client: AsyncGroq, sim: Simulator) -> None:
+async def test_raises_an_error_from_inside_a_stream(client: groq.AsyncGroq, sim: Simulator) -> None:
     sim.script(parse_text("fault=error@first-token status=400 code=tool_use_failed"))
     with pytest.raises(groq.APIError) as failed:
         await chunks(client, "سلام")

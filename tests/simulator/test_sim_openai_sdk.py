@@ -1,51 +1,51 @@
 """The official openai client accepts what the simulator says."""
 
-from collections.abc import AsyncIterator
-from typing import Any
+from __future__ import annotations
 
-import openai
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
 import pytest
-from openai import AsyncOpenAI
-from openai.types.chat import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    ChatCompletionMessageFunctionToolCall,
-    ChatCompletionMessageParam,
-    ChatCompletionToolParam,
-)
 
 from simulator import Simulator, parse_text
+from tests.lazily import Lazily
 from tests.simulator.asking import WORD_TOOL
 
-TOOL: ChatCompletionToolParam = {
+if TYPE_CHECKING:
+    import openai
+    from openai.types import chat
+else:
+    openai, chat = Lazily("openai"), Lazily("openai.types.chat")
+
+TOOL: chat.ChatCompletionToolParam = {
     "type": "function",
     "function": {"name": "get_word", "description": "يجلب مدخل الكلمة", "parameters": dict(WORD_TOOL)},
 }
 
 
 @pytest.fixture
-async def client(sim: Simulator) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(api_key="sk-test-1", base_url=f"{sim.base_url}/v1", max_retries=0) as client:
+async def client(sim: Simulator) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(api_key="sk-test-1", base_url=f"{sim.base_url}/v1", max_retries=0) as client:
         yield client
 
 
-def question(text: str) -> list[ChatCompletionMessageParam]:
+def question(text: str) -> list[chat.ChatCompletionMessageParam]:
     return [{"role": "system", "content": "أجب بإيجاز"}, {"role": "user", "content": text}]
 
 
-async def whole(client: AsyncOpenAI, text: str, **more: Any) -> ChatCompletion:
+async def whole(client: openai.AsyncOpenAI, text: str, **more: Any) -> chat.ChatCompletion:
     reply = await client.chat.completions.create(model="gpt-4o", messages=question(text), **more)
-    assert isinstance(reply, ChatCompletion)
+    assert isinstance(reply, chat.ChatCompletion)
     return reply
 
 
-async def chunks(client: AsyncOpenAI, text: str, **more: Any) -> list[ChatCompletionChunk]:
+async def chunks(client: openai.AsyncOpenAI, text: str, **more: Any) -> list[chat.ChatCompletionChunk]:
     options: Any = {"stream": True, "stream_options": {"include_usage": True}, **more}
     stream = await client.chat.completions.create(model="gpt-4o", messages=question(text), **options)
     return [chunk async for chunk in stream]
 
 
-async def test_answers_a_question_whole(client: AsyncOpenAI) -> None:
+async def test_answers_a_question_whole(client: openai.AsyncOpenAI) -> None:
     reply = await whole(client, "ما معنى كلمة سلام؟")
     text = reply.choices[0].message.content
     assert text is not None
@@ -57,7 +57,7 @@ async def test_answers_a_question_whole(client: AsyncOpenAI) -> None:
     assert reply.usage.completion_tokens > 10
 
 
-async def test_streams_the_same_text_with_usage_behind_it(client: AsyncOpenAI) -> None:
+async def test_streams_the_same_text_with_usage_behind_it(client: openai.AsyncOpenAI) -> None:
     text = (await whole(client, "ما معنى كلمة سلام؟")).choices[0].message.content
     got = await chunks(client, "ما معنى كلمة سلام؟")
     assert "".join(choice.delta.content or "" for chunk in got for choice in chunk.choices) == text
@@ -67,22 +67,22 @@ async def test_streams_the_same_text_with_usage_behind_it(client: AsyncOpenAI) -
     assert all(chunk.usage is None for chunk in got[:-1])
 
 
-async def test_sends_no_usage_unless_asked(client: AsyncOpenAI) -> None:
+async def test_sends_no_usage_unless_asked(client: openai.AsyncOpenAI) -> None:
     got = await chunks(client, "سلام", stream_options={"include_obfuscation": False})
     assert all(chunk.usage is None and chunk.choices for chunk in got)
 
 
-async def test_calls_the_first_tool_with_the_word(client: AsyncOpenAI) -> None:
+async def test_calls_the_first_tool_with_the_word(client: openai.AsyncOpenAI) -> None:
     reply = await whole(client, "ما معنى كلمة سلام؟", tools=[TOOL])
     assert reply.choices[0].finish_reason == "tool_calls"
     calls = reply.choices[0].message.tool_calls
     assert calls is not None
     (call,) = calls
-    assert isinstance(call, ChatCompletionMessageFunctionToolCall)
+    assert isinstance(call, chat.ChatCompletionMessageFunctionToolCall)
     assert (call.function.name, call.function.arguments) == ("get_word", '{"word":"سلام","limit":1}')
 
 
-async def test_streams_two_calls_in_fragments(client: AsyncOpenAI) -> None:
+async def test_streams_two_calls_in_fragments(client: openai.AsyncOpenAI) -> None:
     got = await chunks(client, "ابحث عن اثنين: «سلام» و«كتاب»", tools=[TOOL])
     names: dict[int, str] = {}
     arguments: dict[int, list[str]] = {}
@@ -101,12 +101,12 @@ async def test_streams_two_calls_in_fragments(client: AsyncOpenAI) -> None:
     assert len(ids) == 2
 
 
-async def test_answers_from_the_results_of_its_calls(client: AsyncOpenAI) -> None:
+async def test_answers_from_the_results_of_its_calls(client: openai.AsyncOpenAI) -> None:
     asked = question("ابحث عن اثنين: «سلام» و«كتاب»")
     first = await client.chat.completions.create(model="gpt-4o", messages=asked, tools=[TOOL])
     message = first.choices[0].message
     replayed: Any = message.model_dump(exclude_none=True, include={"role", "content", "tool_calls"})
-    results: list[ChatCompletionMessageParam] = [
+    results: list[chat.ChatCompletionMessageParam] = [
         {"role": "tool", "tool_call_id": call.id, "content": f"نتيجة {number}"}
         for number, call in enumerate(message.tool_calls or (), 1)
     ]
@@ -117,7 +117,7 @@ async def test_answers_from_the_results_of_its_calls(client: AsyncOpenAI) -> Non
     assert "«نتيجة 2»" in text
 
 
-async def test_counts_reasoning_without_showing_it(client: AsyncOpenAI) -> None:
+async def test_counts_reasoning_without_showing_it(client: openai.AsyncOpenAI) -> None:
     reply = await client.chat.completions.create(model="gpt-6-luna", messages=question("فكّر: ما معنى كلمة سلام؟"))
     assert reply.usage is not None
     assert reply.usage.completion_tokens_details is not None
@@ -125,13 +125,13 @@ async def test_counts_reasoning_without_showing_it(client: AsyncOpenAI) -> None:
     assert 0 < reasoning < reply.usage.completion_tokens
 
 
-async def test_cites_sources(client: AsyncOpenAI) -> None:
+async def test_cites_sources(client: openai.AsyncOpenAI) -> None:
     reply = await whole(client, "ما مصدر كلمة سلام؟")
     urls = [found.url_citation.url for found in reply.choices[0].message.annotations or ()]
     assert urls == ["https://example.com/maajim/1", "https://example.com/maajim/2"]
 
 
-async def test_refuses(client: AsyncOpenAI) -> None:
+async def test_refuses(client: openai.AsyncOpenAI) -> None:
     reply = await whole(client, "please refuse")
     assert reply.choices[0].message.content is None
     assert (reply.choices[0].message.refusal or "").startswith("[محاكاة]")
@@ -142,7 +142,7 @@ async def test_refuses(client: AsyncOpenAI) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 5])
-async def test_stops_at_the_token_limit(client: AsyncOpenAI, limit: int) -> None:
+async def test_stops_at_the_token_limit(client: openai.AsyncOpenAI, limit: int) -> None:
     reply = await whole(client, "ما معنى كلمة سلام؟", max_completion_tokens=limit)
     assert reply.choices[0].finish_reason == "length"
     assert reply.usage is not None
@@ -150,7 +150,7 @@ async def test_stops_at_the_token_limit(client: AsyncOpenAI, limit: int) -> None
     assert (await whole(client, "a long answer")).choices[0].finish_reason == "length"
 
 
-async def test_raises_its_typed_errors(client: AsyncOpenAI, sim: Simulator) -> None:
+async def test_raises_its_typed_errors(client: openai.AsyncOpenAI, sim: Simulator) -> None:
     with pytest.raises(openai.NotFoundError) as missing:
         await client.chat.completions.create(model="no-such-model", messages=question("سلام"))
     assert missing.value.code == "model_not_found"
@@ -169,11 +169,11 @@ async def test_raises_its_typed_errors(client: AsyncOpenAI, sim: Simulator) -> N
         await whole(client, "سلام")
 
 
-async def test_raises_an_error_from_inside_a_stream(client: AsyncOpenAI, sim: Simulator) -> None:
+async def test_raises_an_error_from_inside_a_stream(client: openai.AsyncOpenAI, sim: Simulator) -> None:
     sim.script(parse_text("fault=error@mid"))
     with pytest.raises(openai.APIError, match="The server had an error"):
         await chunks(client, "سلام")
 
 
-async def test_lists_models(client: AsyncOpenAI) -> None:
+async def test_lists_models(client: openai.AsyncOpenAI) -> None:
     assert "gpt-6-luna" in [model.id async for model in client.models.list()]

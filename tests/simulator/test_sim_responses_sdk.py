@@ -1,16 +1,23 @@
 """The official openai client accepts what the simulator says on the Responses API, and is refused what OpenAI refuses."""
 
-from collections.abc import AsyncIterator
-from typing import Any
+from __future__ import annotations
 
-import openai
+from collections.abc import AsyncIterator
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
 import pytest
-from openai import AsyncOpenAI
-from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from simulator import Simulator, parse_text
+from tests.lazily import Lazily
 from tests.simulator.asking import WORD_TOOL
+
+if TYPE_CHECKING:
+    import openai
+    from openai.types import responses
+else:
+    openai, responses = Lazily("openai"), Lazily("openai.types.responses")
 
 MODEL = "gpt-6.1-sol"
 TOOL: dict[str, Any] = {"type": "function", "name": "get_word", "parameters": dict(WORD_TOOL), "strict": False}
@@ -20,33 +27,38 @@ REASONED: dict[str, Any] = {
     "reasoning": {"summary": "auto"},
 }
 CALL = {"type": "function_call", "call_id": "call_1", "name": "get_word", "arguments": "{}"}
-EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+
+@cache
+def events_adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(responses.ResponseStreamEvent)
 
 
 @pytest.fixture
-async def client(sim: Simulator) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(api_key="sk-test-1", base_url=f"{sim.base_url}/v1", max_retries=0) as client:
+async def client(sim: Simulator) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(api_key="sk-test-1", base_url=f"{sim.base_url}/v1", max_retries=0) as client:
         yield client
 
 
-async def whole(client: AsyncOpenAI, given: Any, **more: Any) -> Response:
+async def whole(client: openai.AsyncOpenAI, given: Any, **more: Any) -> responses.Response:
     reply = await client.responses.create(**{"model": MODEL, "input": given, **more})
-    assert isinstance(reply, Response)
+    assert isinstance(reply, responses.Response)
     # The client builds its models without looking; this looks.
-    Response.model_validate(reply.model_dump())
+    responses.Response.model_validate(reply.model_dump())
     return reply
 
 
-async def events(client: AsyncOpenAI, given: Any, **more: Any) -> list[Any]:
+async def events(client: openai.AsyncOpenAI, given: Any, **more: Any) -> list[Any]:
     stream: Any = await client.responses.create(**{"model": MODEL, "input": given, "stream": True, **more})
     found = [event async for event in stream]
+    adapter = events_adapter()
     for event in found:
-        EVENTS.validate_python(event.model_dump())
+        adapter.validate_python(event.model_dump())
     assert [event.sequence_number for event in found] == list(range(len(found)))
     return found
 
 
-async def test_answers_whole_and_streamed(client: AsyncOpenAI) -> None:
+async def test_answers_whole_and_streamed(client: openai.AsyncOpenAI) -> None:
     reply = await whole(client, "ما معنى كلمة سلام؟")
     assert reply.status == "completed"
     assert "«سلام»" in reply.output_text
@@ -58,7 +70,7 @@ async def test_answers_whole_and_streamed(client: AsyncOpenAI) -> None:
     assert told[-1].response.output_text == reply.output_text
 
 
-async def test_thinks_calls_and_answers_from_results(client: AsyncOpenAI) -> None:
+async def test_thinks_calls_and_answers_from_results(client: openai.AsyncOpenAI) -> None:
     asked = [{"role": "user", "content": "فكّر: معنى كلمتي «سلام» و«كتاب» parallel"}]
     told = await events(client, asked, tools=[TOOL], **REASONED)
     output = told[-1].response.output
@@ -80,7 +92,7 @@ def _input(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("finish", ["length", "blocked"])
-async def test_breaks_off(client: AsyncOpenAI, finish: str) -> None:
+async def test_breaks_off(client: openai.AsyncOpenAI, finish: str) -> None:
     reason = {"length": "max_output_tokens", "blocked": "content_filter"}[finish]
     for reply in (
         await whole(client, f"سلام [[sim: finish={finish}]]"),
@@ -91,7 +103,7 @@ async def test_breaks_off(client: AsyncOpenAI, finish: str) -> None:
         assert reply.incomplete_details.reason == reason
 
 
-async def test_refuses_and_cites(client: AsyncOpenAI) -> None:
+async def test_refuses_and_cites(client: openai.AsyncOpenAI) -> None:
     refused = (await whole(client, "refuse")).output[0]
     assert refused.type == "message"
     assert refused.content[0].type == "refusal"
@@ -99,11 +111,11 @@ async def test_refuses_and_cites(client: AsyncOpenAI) -> None:
     assert [source.type for source in cited] == ["url_citation", "url_citation"]
 
 
-async def test_without_an_end(client: AsyncOpenAI) -> None:
+async def test_without_an_end(client: openai.AsyncOpenAI) -> None:
     assert (await events(client, "سلام [[sim: finish=none]]"))[-1].type == "response.output_item.done"
 
 
-async def test_errors_before_and_inside_a_stream(client: AsyncOpenAI, sim: Simulator) -> None:
+async def test_errors_before_and_inside_a_stream(client: openai.AsyncOpenAI, sim: Simulator) -> None:
     sim.script(parse_text("status=429 retry_after=3"))
     with pytest.raises(openai.RateLimitError) as limited:
         await whole(client, "سلام")
@@ -140,13 +152,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_refuses_what_openai_refuses(client: AsyncOpenAI, case: str) -> None:
+async def test_refuses_what_openai_refuses(client: openai.AsyncOpenAI, case: str) -> None:
     body, text = REFUSED[case]
     with pytest.raises(openai.BadRequestError, match=text):
-        await client.post("/responses", body={"model": MODEL, "input": "سلام", **body}, cast_to=Response)
+        await client.post("/responses", body={"model": MODEL, "input": "سلام", **body}, cast_to=responses.Response)
 
 
-async def test_reasoning_comes_back_whole_and_in_its_place(client: AsyncOpenAI) -> None:
+async def test_reasoning_comes_back_whole_and_in_its_place(client: openai.AsyncOpenAI) -> None:
     reply = await whole(client, "سلام", tools=[TOOL], **REASONED)
     thought, said, call = (item.model_dump(exclude_none=True, exclude={"status"}) for item in reply.output)
     _input([said])
@@ -161,7 +173,7 @@ async def test_reasoning_comes_back_whole_and_in_its_place(client: AsyncOpenAI) 
         await whole(client, [thought, said, call, answer], tools=[TOOL], **REASONED)
 
 
-async def test_keys_and_models(client: AsyncOpenAI) -> None:
+async def test_keys_and_models(client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.AuthenticationError):
         await whole(client.with_options(api_key="invalid-1"), "سلام")
     with pytest.raises(openai.BadRequestError) as unknown:

@@ -1,30 +1,37 @@
 """Fixtures of this room: OpenAI's own clients, unmodified, with the gateway as their base URL."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from openai import AsyncOpenAI
 
 from tests.clients.programs import Node, fetch, run_program
+from tests.lazily import Lazily
 from tests.running import Gateway
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Lazily("openai")
 
 HERE = Path(__file__).parent
 MODELS = ("openai/gpt-6-luna", "anthropic/claude-haiku-5-5", "groq/openai/gpt-oss-120b", "google/gemini-3.8-flash")
 
-Client = Callable[..., AsyncOpenAI]
+Client = Callable[..., "openai.AsyncOpenAI"]
 
 
 @pytest.fixture
-async def client_of() -> AsyncIterator[Callable[..., AsyncOpenAI]]:
+async def client_of() -> AsyncIterator[Callable[..., openai.AsyncOpenAI]]:
     """Makes clients of a gateway; keyword arguments are the client's own."""
     async with AsyncExitStack() as stack:
 
-        def make(gateway: Gateway, **options: Any) -> AsyncOpenAI:
+        def make(gateway: Gateway, **options: Any) -> openai.AsyncOpenAI:
             given: dict[str, Any] = {"base_url": f"{gateway.url}/v1", "api_key": "any", "max_retries": 0}
-            made = AsyncOpenAI(**given | options)
+            made = openai.AsyncOpenAI(**given | options)
             stack.push_async_callback(made.close)
             return made
 
@@ -32,7 +39,7 @@ async def client_of() -> AsyncIterator[Callable[..., AsyncOpenAI]]:
 
 
 @pytest.fixture
-def client(gateway: Gateway, client_of: Client) -> AsyncOpenAI:
+def client(gateway: Gateway, client_of: Client) -> openai.AsyncOpenAI:
     """A client of `gateway`."""
     return client_of(gateway)
 

@@ -1,33 +1,40 @@
 """OpenAI's client for Python: whole replies and streams, reasoning, sources, images, token counts."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from openai import AsyncOpenAI
-from openai.types.chat import ChatCompletionChunk
 
 from tests.clients.openai.asked import PICTURE, QUESTION, last_logged, logged, said
 from tests.clients.openai.conftest import MODELS
+from tests.lazily import Lazily
 from tests.running import Gateway
 
+if TYPE_CHECKING:
+    import openai
+    from openai.types import chat
+else:
+    openai, chat = Lazily("openai"), Lazily("openai.types.chat")
 
-async def stream(client: AsyncOpenAI, **asked: Any) -> list[ChatCompletionChunk]:
+
+async def stream(client: openai.AsyncOpenAI, **asked: Any) -> list[chat.ChatCompletionChunk]:
     """All chunks of a reply."""
     return [chunk async for chunk in await client.chat.completions.create(stream=True, **asked)]
 
 
-def text_of(chunks: list[ChatCompletionChunk]) -> str:
+def text_of(chunks: list[chat.ChatCompletionChunk]) -> str:
     return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
 
 
-def extra(chunks: list[ChatCompletionChunk], name: str) -> list[Any]:
+def extra(chunks: list[chat.ChatCompletionChunk], name: str) -> list[Any]:
     """What the deltas hold beyond OpenAI's own fields."""
     deltas = [(choice.delta.model_extra or {}) for chunk in chunks for choice in chunk.choices]
     return [delta[name] for delta in deltas if name in delta]
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_a_whole_reply(gateway: Gateway, client: AsyncOpenAI, model: str) -> None:
+async def test_a_whole_reply(gateway: Gateway, client: openai.AsyncOpenAI, model: str) -> None:
     answer = await client.chat.completions.with_raw_response.create(model=model, messages=said(QUESTION))  # type: ignore[arg-type]
     reply = answer.parse()
     [choice] = reply.choices
@@ -52,7 +59,7 @@ async def test_a_whole_reply(gateway: Gateway, client: AsyncOpenAI, model: str) 
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_a_stream(gateway: Gateway, client: AsyncOpenAI, model: str) -> None:
+async def test_a_stream(gateway: Gateway, client: openai.AsyncOpenAI, model: str) -> None:
     chunks = await stream(client, model=model, messages=said(QUESTION), stream_options={"include_usage": True})
     stored = await last_logged(gateway, chunks[0].id)
     assert text_of(chunks) == stored["content"]
@@ -74,12 +81,12 @@ async def test_a_stream(gateway: Gateway, client: AsyncOpenAI, model: str) -> No
     }
 
 
-async def test_a_stream_tells_no_counts_unless_asked(client: AsyncOpenAI) -> None:
+async def test_a_stream_tells_no_counts_unless_asked(client: openai.AsyncOpenAI) -> None:
     chunks = await stream(client, model="gpt-6-luna", messages=said("مرحبا"))
     assert all(chunk.choices and "usage" not in chunk.model_fields_set for chunk in chunks)
 
 
-async def test_the_clients_own_way_of_putting_a_stream_together(gateway: Gateway, client: AsyncOpenAI) -> None:
+async def test_the_clients_own_way_of_putting_a_stream_together(gateway: Gateway, client: openai.AsyncOpenAI) -> None:
     async with client.chat.completions.stream(
         model="claude-haiku-5-5",
         messages=said(QUESTION),  # type: ignore[arg-type]
@@ -89,7 +96,7 @@ async def test_the_clients_own_way_of_putting_a_stream_together(gateway: Gateway
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_an_image(gateway: Gateway, client: AsyncOpenAI, model: str) -> None:
+async def test_an_image(gateway: Gateway, client: openai.AsyncOpenAI, model: str) -> None:
     content: list[Any] = [
         {"type": "text", "text": "ما المكتوب "},
         {"type": "image_url", "image_url": {"url": PICTURE, "detail": "low"}},
@@ -103,7 +110,7 @@ async def test_an_image(gateway: Gateway, client: AsyncOpenAI, model: str) -> No
     assert answered["content"] == reply.choices[0].message.content
 
 
-async def test_what_is_said_to_the_model(gateway: Gateway, client: AsyncOpenAI) -> None:
+async def test_what_is_said_to_the_model(gateway: Gateway, client: openai.AsyncOpenAI) -> None:
     """The developer's words are the system's; the older name of the limit is taken too; hints are left out."""
     await client.chat.completions.create(
         model="anthropic/claude-haiku-5-5",
@@ -127,7 +134,7 @@ async def test_what_is_said_to_the_model(gateway: Gateway, client: AsyncOpenAI) 
     assert call.body.keys().isdisjoint({"seed", "top_p", "metadata", "user"})
 
 
-async def test_models(client: AsyncOpenAI) -> None:
+async def test_models(client: openai.AsyncOpenAI) -> None:
     listed = (await client.models.list()).data
     assert {model.id for model in listed} == set(MODELS)
     for name in (*MODELS, *(name.partition("/")[2] for name in MODELS)):

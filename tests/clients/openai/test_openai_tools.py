@@ -1,36 +1,43 @@
 """OpenAI's client for Python: tools, and which conversation a history belongs to."""
 
+from __future__ import annotations
+
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from openai import AsyncOpenAI, RateLimitError
-from openai.types.chat import ChatCompletion
 
 from simulator import parse_text
 from tests.clients.openai.asked import FOUND, SEARCH, logged, said
 from tests.clients.openai.conftest import MODELS, Client
+from tests.lazily import Lazily
 from tests.running import Gateway, Start
 from tests.web.callers import closed, user_token
+
+if TYPE_CHECKING:
+    import openai
+    from openai.types import chat
+else:
+    openai, chat = Lazily("openai"), Lazily("openai.types.chat")
 
 TWO_CALLS = "ما معنى «كتاب» وما معنى «سلام»؟"
 
 
-async def ask(client: AsyncOpenAI, *, streamed: bool = False, **asked: Any) -> ChatCompletion:
+async def ask(client: openai.AsyncOpenAI, *, streamed: bool = False, **asked: Any) -> chat.ChatCompletion:
     """A reply, put together by the client itself where it is streamed."""
     if not streamed:
-        whole: ChatCompletion = await client.chat.completions.create(**asked)
+        whole: chat.ChatCompletion = await client.chat.completions.create(**asked)
         return whole
     async with client.chat.completions.stream(**asked) as chunks:
         return await chunks.get_final_completion()
 
 
-def conversation(reply: ChatCompletion) -> str:
+def conversation(reply: chat.ChatCompletion) -> str:
     found: str = (reply.model_extra or {})["conversation_id"]
     return found
 
 
-def with_results(history: list[dict[str, Any]], reply: ChatCompletion) -> list[dict[str, Any]]:
+def with_results(history: list[dict[str, Any]], reply: chat.ChatCompletion) -> list[dict[str, Any]]:
     """A history with a reply's calls in it, and their results, the last one first."""
     message = reply.choices[0].message
     assert message.tool_calls
@@ -42,7 +49,9 @@ def with_results(history: list[dict[str, Any]], reply: ChatCompletion) -> list[d
 
 
 @pytest.mark.parametrize(("model", "streamed"), [*((model, True) for model in MODELS), (MODELS[0], False)])
-async def test_two_calls_at_once_and_their_results(gateway: Gateway, client: AsyncOpenAI, model: str, streamed: bool) -> None:
+async def test_two_calls_at_once_and_their_results(
+    gateway: Gateway, client: openai.AsyncOpenAI, model: str, streamed: bool
+) -> None:
     history = said(TWO_CALLS)
     gateway.simulator.script(parse_text("tools=2"))
     reply = await ask(client, streamed=streamed, model=model, messages=history, tools=[SEARCH])
@@ -69,13 +78,13 @@ async def test_two_calls_at_once_and_their_results(gateway: Gateway, client: Asy
     assert (told["role"], told["content"]) == ("assistant", text)
 
 
-async def test_the_choice_of_a_tool(client: AsyncOpenAI) -> None:
+async def test_the_choice_of_a_tool(client: openai.AsyncOpenAI) -> None:
     for choice in ({"type": "function", "function": {"name": "search_entries"}}, "required", "none"):
         reply = await ask(client, model="gpt-6-luna", messages=said("مرحبا"), tools=[SEARCH], tool_choice=choice)
         assert bool(reply.choices[0].message.tool_calls) is (choice != "none")
 
 
-async def test_a_history_goes_on_with_its_conversation(gateway: Gateway, client: AsyncOpenAI) -> None:
+async def test_a_history_goes_on_with_its_conversation(gateway: Gateway, client: openai.AsyncOpenAI) -> None:
     """Clients of this format name no conversation: it is the one in which the caller got the replies that they repeat."""
     first = await ask(client, model="gpt-6-luna", messages=said("ما معنى «بيت»؟"))
     text = first.choices[0].message.content or ""
@@ -92,7 +101,7 @@ async def test_a_history_goes_on_with_its_conversation(gateway: Gateway, client:
     assert len({conversation(reply) for reply in (first, other, foreign)}) == 3
 
 
-async def test_a_conversation_of_the_clients_naming(gateway: Gateway, client: AsyncOpenAI) -> None:
+async def test_a_conversation_of_the_clients_naming(gateway: Gateway, client: openai.AsyncOpenAI) -> None:
     for question in ("ما معنى «بيت»؟", "ما معنى «باب»؟"):
         reply = await ask(client, model="gpt-6-luna", messages=said(question), metadata={"conversation_id": "درس-١"})
         assert conversation(reply) == "درس-١"
@@ -106,7 +115,7 @@ async def test_a_conversation_of_the_clients_naming(gateway: Gateway, client: As
     assert [message["role"] for message in await logged(gateway, "درس-٢")] == ["user", "assistant", "assistant"]
 
 
-async def test_user_names_the_conversation(gateway: Gateway, client: AsyncOpenAI) -> None:
+async def test_user_names_the_conversation(gateway: Gateway, client: openai.AsyncOpenAI) -> None:
     first = await ask(client, model="gpt-6-luna", messages=said("ما معنى «بيت»؟"), user="درس-٣")
     text = first.choices[0].message.content or ""
     history = said("ما معنى «بيت»؟", text, "وجمعه؟")
@@ -132,9 +141,9 @@ async def test_results_are_no_question(start_gateway: Start, client_of: Client) 
     answered = with_results(history, reply)
     final = await ask(mine, model="gpt-6-luna", messages=answered, tools=[SEARCH])
     assert conversation(final) == conversation(reply)
-    with pytest.raises(RateLimitError):
+    with pytest.raises(openai.RateLimitError):
         await ask(mine, model="gpt-6-luna", messages=said("وبعد؟"))
     foreign = await ask(other, model="gpt-6-luna", messages=answered, tools=[SEARCH])
     assert conversation(foreign) != conversation(reply)
-    with pytest.raises(RateLimitError):
+    with pytest.raises(openai.RateLimitError):
         await ask(other, model="gpt-6-luna", messages=said("وبعد؟"))
