@@ -82,13 +82,20 @@ async def launch(simulator: Simulator, database_url: str, tmp_path: Path) -> Asy
         yield start
 
 
+def environment(provider_url: str) -> dict[str, str]:
+    """What the process of a gateway is given beside a test's settings: keys and addresses of providers, all at one URL.
+
+    It reads no certificates: they are half a megabyte, a tenth of a second for each of a hundred processes, for plain HTTP.
+    """
+    given = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    given |= {f"{name.upper()}_API_KEY": "test-key" for name in PROVIDERS}
+    given |= {f"{name.upper()}_BASE_URL": provider_url + ("/v1" if name == "openai" else "") for name in PROVIDERS}
+    return given | {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+
+
 async def _launched(simulator: Simulator, database_url: str, home: Path, given: dict[str, str]) -> GatewayProcess:
-    base = simulator.base_url
-    environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    environ |= {f"{name.upper()}_API_KEY": "test-key" for name in PROVIDERS}
-    environ |= {f"{name.upper()}_BASE_URL": base + ("/v1" if name == "openai" else "") for name in PROVIDERS}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(RUN), env=environ | given, cwd=home, stderr=asyncio.subprocess.PIPE
+        sys.executable, str(RUN), env=environment(simulator.base_url) | given, cwd=home, stderr=asyncio.subprocess.PIPE
     )
     assert process.stderr is not None
     said: list[str] = []

@@ -1,7 +1,6 @@
 """The gateway as it is run, `run.py` in a process of its own: started, stopped, killed and started again in one folder."""
 
 import asyncio
-import os
 import re
 import signal
 import sys
@@ -11,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
-RUN = Path(__file__).resolve().parents[2] / "run.py"
+from tests.processes import RUN, environment
+
 PATIENCE_S = 90.0  # far above everything that is waited for: reaching it means that something hangs
-PROVIDERS = ("openai", "anthropic", "groq", "google")
 _READY = re.compile(r"^Gateway ready at (\S+)$", re.MULTILINE)
 
 
@@ -105,11 +104,7 @@ class Server:
                 process.kill()
 
     def _environment(self) -> dict[str, str]:
-        base = self._provider_url
-        given = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        given |= {f"{name.upper()}_API_KEY": "test-key" for name in PROVIDERS}
-        given |= {f"{name.upper()}_BASE_URL": base + ("/v1" if name == "openai" else "") for name in PROVIDERS}
-        return given | {"PORT": self._port, "DATA_DIR": str(self.data)} | self.settings
+        return environment(self._provider_url) | {"PORT": self._port, "DATA_DIR": str(self.data)} | self.settings
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None

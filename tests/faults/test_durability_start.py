@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.database import Database, execute
-from tests.faults.server import RUN, Server
+from tests.faults.server import Server
+from tests.processes import RUN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
