@@ -198,7 +198,7 @@ async def rolling(bench: Bench) -> None:
             _open_folder(bench.place), bench.provider.base_url, DATABASE_URL=pooled, REDIS_URL=redis.url
         ) as replicas:
             async with Crowd(lambda: replicas.url, manner) as crowd:
-                phones = await endure_replacing(replicas, crowd, rounds)
+                phones = await endure_replacing(replicas, crowd, rounds, bench.flags.phones)
             comparison = await compared(url, crowd)
     connections = sum(phone.tried for phone in phones)
     note = f"{_rate(crowd)}; {len(phones)} more over {connections} connections; {bench.provider.log.total} upstream calls"
@@ -271,6 +271,7 @@ async def main() -> int:
     parser.add_argument("--rate", type=float, default=50, help="turns a second")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--clients", type=int, default=1000, help="how many hang up")
+    parser.add_argument("--phones", type=int, default=6, help="how many read at once on connections that break (rolling)")
     parser.add_argument("--rounds", type=int, default=6, help="how often both replicas are replaced")
     parser.add_argument("--seed", type=int, default=1)
     flags = parser.parse_args()

@@ -46,8 +46,8 @@ async def fleet(home: Path, provider_url: str, **settings: str) -> AsyncIterator
         yield Fleet(stack.enter_context(running_nginx(ports)), replicas)
 
 
-async def endure_replacing(replicas: Fleet, crowd: Crowd, rounds: int = 1) -> list[Phone]:
-    """Replace all replicas so many times while the crowd asks, and phones do, which are returned."""
+async def endure_replacing(replicas: Fleet, crowd: Crowd, rounds: int = 1, at_once: int = 1) -> list[Phone]:
+    """Replace all replicas so many times while the crowd asks, and phones do, so many at once; all of these are returned."""
     replaced = asyncio.Event()
 
     async def replace() -> None:
@@ -56,18 +56,18 @@ async def endure_replacing(replicas: Fleet, crowd: Crowd, rounds: int = 1) -> li
         replaced.set()
 
     async with asyncio.TaskGroup() as group:
-        reading = group.create_task(_read_with_cuts(replicas.url, replaced))
+        numbers = count()
+        reading = [group.create_task(_read_with_cuts(replicas.url, numbers, replaced)) for _ in range(at_once)]
         await crowd.ask_during(replace())
-    return reading.result()
+    return [phone for each in reading for phone in each.result()]
 
 
-async def _read_with_cuts(url: str, until: asyncio.Event) -> list[Phone]:
+async def _read_with_cuts(url: str, numbers: Iterator[int], until: asyncio.Event) -> list[Phone]:
     """Turn after turn over connections that break and are made again, until the event."""
     phones = []
     address = urlsplit(url)
-    for number in count():
-        if until.is_set():
-            break
+    while not until.is_set():
+        number = next(numbers)
         chance = random.Random(number)
         phone = Phone([(address.hostname or "", address.port or 80)], question(number, chance), f"key-{number}", chance)
         await phone.read()
