@@ -6,6 +6,7 @@ tiers the price is linear in the token counts, so the four unit prices are asked
 """
 
 import time
+from bisect import bisect_left
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -50,7 +51,7 @@ class Prices:
             self._tiers[key] = (time.monotonic() + KEPT_S, tiers)
             for tier in range(len(tiers) + 1):
                 self._units.pop((provider, model, tier), None)
-        tier = sum(input_tokens > start for start in tiers)
+        tier = bisect_left(tiers, input_tokens)
         place = (provider, model, tier)
         if place not in self._units:
             self._units[place] = _probe(provider, model, tiers, tier)

@@ -26,11 +26,9 @@ def as_str(value: Any) -> str | None:
 
 def as_int(value: Any) -> int | None:
     """Return `value` if it is a count: a whole number from 0 to 2^31-1."""
-    if isinstance(value, float) and value.is_integer():
+    if type(value) is float and value.is_integer():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT:
-        return value
-    return None
+    return value if type(value) is int and 0 <= value <= MAX_COUNT else None
 
 
 def as_dict(value: Any) -> dict[str, Any]:

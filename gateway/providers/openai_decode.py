@@ -17,6 +17,7 @@ from gateway.wire.sse import Frame
 
 _DONE = b"[DONE]"
 _MAX_SNIPPET = 500
+_PLAIN = ("role", "content")
 _FINISH: dict[str, ev.FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -106,6 +107,9 @@ def decode_reply(body: bytes) -> list[ev.Event]:
         reply = as_dict(loads(body))
     except ValueError:
         reply = {}
+    plain = _plain_reply(reply)
+    if plain is not None:
+        return plain
     error = find_error(reply)
     if error:
         return [ev.Failed(stream_error(error, body))]
@@ -119,6 +123,26 @@ def decode_reply(body: bytes) -> list[ev.Event]:
     answer.finish(choice.get("finish_reason"), events)
     _usage(reply, events)
     return events + answer.end()
+
+
+def _plain_reply(reply: dict[str, Any]) -> list[ev.Event] | None:
+    """Return the events of a whole reply that brings text and counts alone, the usual one."""
+    choices = reply.get("choices")
+    if type(choices) is not list or len(choices) != 1 or "error" in reply or "x_groq" in reply:
+        return None
+    choice = choices[0]
+    if type(choice) is not dict or choice.get("index") != 0 or "error" in choice:
+        return None
+    message, reason = choice.get("message"), choice.get("finish_reason")
+    if type(message) is not dict or (reason != "stop" and reason != "length"):
+        return None
+    text = message.get("content")
+    if type(text) is not str or not text or any(message[name] for name in message if name not in _PLAIN):
+        return None
+    events: list[ev.Event] = [ev.Started(as_str(reply.get("model"))), ev.TextDelta(text)]
+    _usage(reply, events)
+    events.append(ev.Finished(_FINISH[reason]))
+    return events
 
 
 def _first_choice(value: dict[str, Any]) -> dict[str, Any]:
