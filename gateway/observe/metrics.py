@@ -49,6 +49,8 @@ class Metrics:
         if _SHARED in os.environ:
             # A worker that takes a dead one's place goes on with its files, so that there are never more of them.
             values.ValueClass = values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
+        # Other workers tell what this one has counted, also when it was killed.
+        self._together = 1 if _SHARED in os.environ else _TOGETHER
         self._registry = CollectorRegistry()
         self._sample = sample
         self._turns = self._counter("turns", "Turns that ended", "provider", "status")
@@ -80,7 +82,7 @@ class Metrics:
     def ended(self, turn: object, record: TurnRecord, receipt: Receipt) -> None:
         """See `Watcher`. Turns are counted some at a time, which costs a third of counting each as it ends."""
         self._ended.append((record, receipt, time.time()))
-        if len(self._ended) >= _TOGETHER:
+        if len(self._ended) >= self._together:
             self._count()
 
     def _count(self) -> None:
