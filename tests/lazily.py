@@ -11,6 +11,8 @@ class Lazily:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # pytest asks everything in a module whether it is a fixture
+            raise AttributeError(name)
         found = getattr(import_module(self._name), name)
         setattr(self, name, found)
         return found

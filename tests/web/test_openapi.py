@@ -8,7 +8,6 @@ import httpx
 import pytest
 from aiohttp import web
 from httpx_sse import EventSource
-from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from gateway.core.errors import KINDS
 from gateway.core.jsontext import dumps
@@ -17,8 +16,11 @@ from gateway.web import examples, schemas
 from gateway.web.chat_body import parse_chat
 from gateway.web.openapi import build_document
 from gateway.web.routes import add_routes
+from tests.lazily import Lazily
 from tests.running import Gateway, Told
 from tests.web.shapes import EVENT_MODELS, check, check_stream
+
+validator = Lazily("openapi_spec_validator")
 
 NOT_DESCRIBED = ("/dashboard", "/playground")
 """Addresses of pages for people, not of the API."""
@@ -49,7 +51,7 @@ def test_the_document_names_exactly_what_is_served() -> None:
 
 
 def test_the_document_is_openapi_3_1() -> None:
-    validate(build_document(), cls=OpenAPIV31SpecValidator)
+    validator.validate(build_document(), cls=validator.OpenAPIV31SpecValidator)
 
 
 def test_every_error_code_is_described_somewhere() -> None:

@@ -1,21 +1,29 @@
 """Requests made up from the document, sane and insane: no server error, and every answer is as described."""
 
+from __future__ import annotations
+
 import asyncio
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-import schemathesis
 from hypothesis import HealthCheck, Phase, assume, settings
-from schemathesis import BaseSchema, Case
-from schemathesis.generation.hypothesis.builder import HypothesisTestConfig, HypothesisTestMode, create_test
-from schemathesis.specs.openapi.checks import allow_header_conformance, positive_data_acceptance
 
 from gateway.web.openapi import build_document
 from tests.conftest import TEMPLATE, new_database
+from tests.lazily import Lazily
 from tests.running import serving
+
+if TYPE_CHECKING:
+    import schemathesis
+    from schemathesis.generation.hypothesis import builder
+    from schemathesis.specs.openapi import checks
+else:
+    schemathesis = Lazily("schemathesis")
+    builder = Lazily("schemathesis.generation.hypothesis.builder")
+    checks = Lazily("schemathesis.specs.openapi.checks")
 
 TOKEN = "an-admin-token-for-tests"
 ENVIRON = {
@@ -33,7 +41,7 @@ OPERATIONS = [f"{method.upper()} {path}" for path, methods in build_document()["
 
 
 @pytest.fixture(scope="module")
-def document() -> BaseSchema:
+def document() -> schemathesis.BaseSchema:
     return schemathesis.openapi.from_dict(build_document())
 
 
@@ -68,21 +76,21 @@ def base_url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def answer_is_as_described(case: "Case[Any]", base_url: str) -> None:
+def answer_is_as_described(case: schemathesis.Case[Any], base_url: str) -> None:
     assume(len(requests.Request(**case.as_transport_kwargs(base_url=base_url)).prepare().path_url) < LONGEST_LINE)
     # A conversation may be called "export": it can be deleted.
-    ambiguous = [allow_header_conformance] if case.path == "/conversations/export" else []
+    ambiguous = [checks.allow_header_conformance] if case.path == "/conversations/export" else []
     case.call_and_validate(
         base_url=base_url,
         headers={"Authorization": f"Bearer {TOKEN}"},
         # Much that the document cannot forbid is refused: cursors and ids that were never given, models not on offer.
-        excluded_checks=[positive_data_acceptance, *ambiguous],
+        excluded_checks=[checks.positive_data_acceptance, *ambiguous],
     )
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_answers_are_as_described(operation: str, document: BaseSchema, base_url: str) -> None:
+def test_answers_are_as_described(operation: str, document: schemathesis.BaseSchema, base_url: str) -> None:
     """Its examples are made up here: `@schema.parametrize()` has every worker make up those of all operations to begin with."""
     method, path = operation.split()
-    config = HypothesisTestConfig(project=document.config, modes=list(HypothesisTestMode))
-    create_test(operation=document[path][method], test_func=answer_is_as_described, config=config)(base_url=base_url)
+    config = builder.HypothesisTestConfig(project=document.config, modes=list(builder.HypothesisTestMode))
+    builder.create_test(operation=document[path][method], test_func=answer_is_as_described, config=config)(base_url=base_url)
