@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from gateway.core.jsontext import loads
@@ -13,6 +13,7 @@ from gateway.store.rows import Row
 DAY_S: Final = 86_400
 _DAY: Final = timedelta(days=1)
 _MONTH: Final = timedelta(days=31)
+_AT_ONCE: Final = 200
 _FAR: Final = timedelta(days=1000)
 _WORTH_IT: Final = timedelta(days=3)
 _COUNT: Final = QUERIES["days.count"].format(kinds=QUERIES["days.kinds"])
@@ -34,8 +35,13 @@ async def kinds(connection: Connection, since: datetime) -> list[Row]:
     and `total_ms` are JSON of how many took about how long (see `quantiles`)."""
     today = _today()
     first = since if is_midnight(since) else _midnight(since) + _DAY
-    for row in await connection.fetch(QUERIES["days.uncounted"], first, today):
-        await _count(connection, row["day"])
+    uncounted = [row["day"] for row in await connection.fetch(QUERIES["days.uncounted"], first, today)]
+    for place in range(0, len(uncounted), _AT_ONCE):
+        some = uncounted[place : place + _AT_ONCE]
+        empty = await _count_empty(connection, some)
+        for day in some:
+            if day.date() not in empty:
+                await _count(connection, day)
     found: list[Row] = []
     if since < first:
         found += await connection.fetch(QUERIES["days.kinds"], since, first)
@@ -70,6 +76,13 @@ def _quantile(classes: Sequence[tuple[int, int]], place: float) -> float | None:
         if passed > place:
             return float(_CLASS**one - 1)
     return None
+
+
+async def _count_empty(connection: Connection, days: Sequence[datetime]) -> set[date]:
+    """Years before the first turn are no reason for thousands of transactions."""
+    async with transaction(connection):
+        await connection.execute(QUERIES["search.lock"])
+        return {row["day"] for row in await connection.fetch(QUERIES["days.count_empty"], days)}
 
 
 async def _count(connection: Connection, day: datetime) -> None:

@@ -52,6 +52,17 @@ SELECT
     k.cache_write_tokens, k.reasoning_tokens, k.cost_usd, k.first_ms, k.total_ms
 FROM added JOIN ({kinds}) k ON k.day = added.day;
 
+-- name: days.count_empty
+-- Count those of the days $1 on which no turn ended, all at once.
+INSERT INTO counted_days (day)
+SELECT past.day::date FROM unnest($1::timestamp[]) AS past (day)
+WHERE NOT EXISTS (
+    SELECT FROM messages m
+    WHERE m.timestamp >= past.day AND m.timestamp < past.day + interval '1 day' AND m.role = 'assistant' AND m.turn_id IS NOT NULL
+)
+ON CONFLICT DO NOTHING
+RETURNING day;
+
 -- name: days.uncounted
 -- The days from $1 on and before $2 that have not been counted, newest first.
 SELECT past.day FROM generate_series($1::timestamp, $2::timestamp - interval '1 day', interval '1 day') AS past (day)

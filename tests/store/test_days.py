@@ -52,6 +52,18 @@ async def test_a_month_is_the_sum_of_its_days(store: PostgresStore) -> None:
         assert rows[4]["first_p50_ms"] is None
 
 
+async def test_the_years_before_the_first_turn_are_counted_at_once(store: PostgresStore, database_url: str) -> None:
+    await store.put([on(1000, "first"), on(10, "a")])
+    for _ in range(2):
+        counted = await store.statistics(SINCE - timedelta(days=3640))
+        assert counted["turns"]["total"] == 2
+    connection = await asyncpg.connect(database_url)
+    [days, writers] = await connection.fetchrow("SELECT count(*), count(DISTINCT xmin::text) FROM counted_days")
+    await connection.close()
+    assert days == 3660
+    assert writers < 50, "transactions"
+
+
 async def test_a_day_that_changes_is_counted_again(store: PostgresStore, database_url: str) -> None:
     await store.put([on(10, "a"), on(9, "b")])
     assert await totals(store) == (2, 2, 1.0)
