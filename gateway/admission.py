@@ -26,6 +26,7 @@ from gateway.access.users import Users
 from gateway.settings import Settings
 from gateway.store.base import StoreUnavailable
 from gateway.store.postgres import PostgresStore
+from gateway.store.shared_windows import SharedWindows
 from gateway.web.gate import Gate
 from gateway.web.services import Accounts
 
@@ -61,7 +62,7 @@ def open_admission(settings: Settings, store: PostgresStore, session: aiohttp.Cl
         keys=parse_rates(settings.api_key_rate_limit),
         sign_in=parse_rates(settings.auth_rate_limit),
         resume=parse_rates(settings.resume_rate_limit),
-        redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,
+        shared=SharedWindows(settings.redis_url.get_secret_value()) if settings.redis_url else None,
     )
     stack.push_async_callback(rates.close)
     sessions = Sessions(settings.admin_token.get_secret_value()) if settings.admin_token else None

@@ -10,7 +10,6 @@ from urllib.parse import unquote
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
-from redis.asyncio.connection import parse_url
 
 from gateway.access.addresses import ClientAddresses
 from gateway.access.callers import name_and_key
@@ -21,6 +20,7 @@ from gateway.observe.price_file import PriceTable, read_price_table
 from gateway.setting_types import BaseUrl, Names, Secrets, Url, one_line
 from gateway.setting_types import SettingsError as SettingsError
 from gateway.store.dsn import parse_dsn
+from gateway.store.redis_line import read_address
 
 PROVIDER_NAMES = ("openai", "anthropic", "groq", "google")
 
@@ -268,6 +268,6 @@ def _check_addresses(settings: Settings) -> None:
             raise SettingsError(f"DATABASE_URL: {error}") from None
     if settings.redis_url is not None:
         try:
-            parse_url(settings.redis_url.get_secret_value())
+            read_address(settings.redis_url.get_secret_value())
         except ValueError:
             raise SettingsError("REDIS_URL: takes an address such as redis://:password@host:6379/0") from None

@@ -46,6 +46,7 @@ TASK_OWNERS = {
     "gateway/store/indexing.py": "the taking in of messages that can be searched, ended by close()",
     "gateway/store/postgres.py": "the migration that all connections wait for, awaited or ended by close()",
     "gateway/store/pulse.py": "the question whether a silent database is back, ended by close()",
+    "gateway/store/redis_line.py": "the opening of a connection that all wait for, ended by close()",
     "gateway/store/writer.py": "statements under way and the drain of the journal, awaited by close()",
     "gateway/supervisor.py": "watchers of the workers, ended when these have drained",
 }

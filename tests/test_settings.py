@@ -90,3 +90,9 @@ def test_one_line_for_a_bad_value(case: str) -> None:
     with pytest.raises(SettingsError, match=f"^{line}") as error:
         load(environ, env_file=None)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["redis://:word@h:port", "redis://:word@h?nonsense=1", "http://:word@h"])
+def test_an_address_of_redis_that_is_none(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^REDIS_URL: takes an address such as redis://:password@host:6379/0$"):
+        load({"REDIS_URL": url}, env_file=None)

@@ -1,17 +1,16 @@
 """Requests a minute (or hour, or day): per caller, and per address where nobody is known yet."""
 
 import logging
-import time
 from typing import Final
 
-import redis
 from limits import RateLimitItem, parse_many
 
 from gateway.access.addresses import rate_key
 from gateway.access.breaker import Breaker
 from gateway.access.callers import Caller
 from gateway.access.quota import OverLimit, Quota, tightest, whole_seconds
-from gateway.access.windows import LocalWindows, RedisWindows
+from gateway.access.windows import Hits, LocalWindows, SharedWindows
+from gateway.store.base import RelayUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -35,16 +34,16 @@ def parse_rates(text: str) -> Rates:
 
 
 class RateLimits:
-    """Counts in Redis when there is one, so that replicas share a limit; in this process while Redis is away."""
+    """Counts where replicas share a limit, if they do; in this process while that place is away."""
 
-    def __init__(self, *, users: Rates, keys: Rates, sign_in: Rates, resume: Rates, redis_url: str | None = None) -> None:
+    def __init__(self, *, users: Rates, keys: Rates, sign_in: Rates, resume: Rates, shared: SharedWindows | None = None) -> None:
         self._turn: dict[str, Rates] = {"user": users, "key": keys}
         self._sign_in = sign_in
         self._resume = resume
         # Apart, so that a flood of addresses pushes no caller's window out of memory.
         self._callers = LocalWindows()
         self._addresses = LocalWindows()
-        self._shared = RedisWindows(redis_url) if redis_url else None
+        self._shared = shared
         self._breaker = Breaker()
 
     async def turn(self, caller: Caller) -> Quota | None:
@@ -73,23 +72,24 @@ class RateLimits:
             await self._shared.close()
 
     async def _hit(self, rates: Rates, name: str, local: LocalWindows) -> Quota | None:
+        if not rates:
+            return None
         quotas = []
-        for rate in rates:
-            passed, remaining, reset = await self._window(rate, name, local)
-            quota = Quota(rate.amount, max(0, remaining), whole_seconds(reset - time.time()))
+        for rate, (passed, remaining, reset_s) in zip(rates, await self._hits(rates, name, local), strict=False):
+            quota = Quota(rate.amount, max(0, remaining), whole_seconds(reset_s))
             if not passed:
                 raise OverLimit("rate_limited", "Too many requests in a short time; wait a moment.", quota)
             quotas.append(quota)
         return tightest(*quotas)
 
-    async def _window(self, rate: RateLimitItem, name: str, local: LocalWindows) -> tuple[bool, int, float]:
+    async def _hits(self, rates: Rates, name: str, local: LocalWindows) -> Hits:
         if self._shared is not None and self._breaker.lets_try():
             try:
-                found = await self._shared.hit(rate, name)
-            except (redis.RedisError, OSError) as error:
+                found = await self._shared.hit(rates, name)
+            except RelayUnavailable as error:
                 if self._breaker.failed():
-                    log.warning("rate limits are counted by each process alone: Redis fails: %s", type(error).__name__)
+                    log.warning("rate limits are counted by each process alone: Redis fails: %s", error)
             else:
                 self._breaker.worked()
                 return found
-        return await local.hit(rate, name)
+        return await local.hit(rates, name)

@@ -8,7 +8,7 @@ from gateway.core.turn import TurnBegun, TurnError, TurnRecord
 
 @dataclass(frozen=True, slots=True)
 class RelayTurn:
-    """A turn that runs in `process`; `begun` comes without the question and the tool results."""
+    """A turn that runs in `process`. Others learn of it without its question and its tool results."""
 
     begun: TurnBegun
     process: str

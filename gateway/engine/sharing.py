@@ -62,10 +62,10 @@ class Sharing:
 
     def begun(self, turn: LiveTurn) -> None:
         """See `Watcher`."""
-        brief = _brief(turn.begun)
-        self._running[brief.turn_id] = running = RelayTurn(brief, self._link.process)
+        begun = turn.begun
+        self._running[begun.turn_id] = running = RelayTurn(begun, self._link.process)
         self._link.outbox.begun(running)
-        turn.when_ended(lambda _: self._over(brief))
+        turn.when_ended(lambda _: self._over(begun))
 
     def grown(self, turn: LiveTurn) -> None:
         """See `Watcher`; followers read the tape themselves."""

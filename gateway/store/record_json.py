@@ -8,7 +8,8 @@ import json
 from collections.abc import Hashable
 from dataclasses import fields
 from functools import cache
-from typing import Any, TypeVar, cast
+from operator import attrgetter
+from typing import Any, Final, TypeVar, cast
 
 import orjson
 
@@ -19,6 +20,10 @@ from gateway.core.turn import Attempt, Reply, Thought, TurnBegun, TurnEnded, Tur
 
 T = TypeVar("T")
 Value = dict[str, Any]
+
+_NOT_ASKED: Final[Value] = {"question": None, "question_parts": None, "tool_results": ()}
+_BRIEF: Final = tuple(field.name for field in fields(TurnBegun) if field.name not in _NOT_ASKED)
+_brief = attrgetter(*_BRIEF)
 
 
 def encode(value: Any) -> bytes:
@@ -44,6 +49,11 @@ def _plain(value: Any) -> Any:
     except (RecursionError, ValueError):
         return None
     return cleaned
+
+
+def encode_brief(begun: TurnBegun) -> bytes:
+    """Encode a turn as it was accepted, without what was asked; for `decode_begun`."""
+    return encode(_NOT_ASKED | dict(zip(_BRIEF, _brief(begun), strict=True)))
 
 
 def encode_record(record: TurnRecord) -> bytes:

@@ -4,24 +4,18 @@ Everything here expires by itself. A version of the format stands in every name,
 that disagree about it do not meet.
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Final
-
-import redis.asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Final
 
 from gateway.core.letters import Letter, Parcel, RelayTurn
-from gateway.store.base import RelayUnavailable
 from gateway.store.letter_fields import decode_letter, encode_letter
-from gateway.store.record_json import decode_begun, encode
+from gateway.store.record_json import decode_begun, encode_brief
+from gateway.store.redis_line import Command, RedisLine
 
 _PREFIX: Final = "m3ajem:1"
 _PROCESSES: Final = f"{_PREFIX}:processes"
-_TIMEOUT_S: Final = 2.0
-_CONNECTIONS: Final = 8
+_ANSWER_S: Final = 2.0
 _READ_AT_ONCE: Final = 500
 _INBOX_LETTERS: Final = 2000
 _INBOX_S: Final = 60
@@ -49,99 +43,87 @@ class RedisRelay:
     """A `Relay`. Connects when it is first used; belongs to one event loop."""
 
     def __init__(self, url: str) -> None:
-        options: dict[str, Any] = {
-            "socket_connect_timeout": _TIMEOUT_S,
-            # A connection that Redis has closed meanwhile is opened again at once.
-            "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-            "protocol": 2,
-        }
-        self._pool = redis.BlockingConnectionPool.from_url(
-            url, max_connections=_CONNECTIONS, timeout=_TIMEOUT_S, socket_timeout=_TIMEOUT_S, **options
-        )
-        self._redis = redis.Redis(connection_pool=self._pool)
-        # Waits for letters; how long is bounded where it does.
-        self._patient = redis.Redis.from_url(url, socket_timeout=None, **options)
+        self._line = RedisLine(url, _ANSWER_S)
+        # Where letters are waited for, nothing else is answered.
+        self._inbox = RedisLine(url, _ANSWER_S)
 
     async def close(self) -> None:
-        """Give up all connections."""
-        await self._pool.disconnect()
-        await self._patient.aclose()
+        """Give up the connections."""
+        await self._line.close()
+        await self._inbox.close()
 
     async def send(self, parcel: Parcel, lifetime_s: int) -> None:
         """See `Relay.send`."""
-        pipeline = self._redis.pipeline(transaction=False)
+        commands: list[Command] = []
         for turn in parcel.begun:
             begun, conversation = turn.begun, _conversation(turn.begun.conversation_id)
-            pipeline.set(_turn(begun.turn_id), turn.process.encode() + b"\n" + encode(begun), ex=lifetime_s)
-            pipeline.hset(conversation, begun.turn_id, turn.process)
-            pipeline.expire(conversation, lifetime_s)
+            commands += (
+                ("SET", _turn(begun.turn_id), turn.process.encode() + b"\n" + encode_brief(begun), "EX", lifetime_s),
+                ("HSET", conversation, begun.turn_id, turn.process),
+                ("EXPIRE", conversation, lifetime_s),
+            )
         for ended in parcel.ended:
-            pipeline.expire(_turn(ended.turn_id), _ENDED_S)
-            pipeline.hdel(_conversation(ended.conversation_id), ended.turn_id)
+            commands += (
+                ("EXPIRE", _turn(ended.turn_id), _ENDED_S),
+                ("HDEL", _conversation(ended.conversation_id), ended.turn_id),
+            )
         for process, letter in parcel.letters:
-            pipeline.xadd(_inbox(process), encode_letter(letter), maxlen=_INBOX_LETTERS)
+            fields = chain.from_iterable(encode_letter(letter).items())
+            commands.append(("XADD", _inbox(process), "MAXLEN", "~", _INBOX_LETTERS, "*", *fields))
         for process in {process for process, _ in parcel.letters}:
-            pipeline.expire(_inbox(process), _INBOX_S)
-        await _reached(pipeline.execute)
+            commands.append(("EXPIRE", _inbox(process), _INBOX_S))
+        await self._line.ask(*commands)
 
     async def receive(self, process: str, done: Sequence[str], wait_s: float) -> list[tuple[str, Letter | None]]:
         """See `Relay.receive`."""
-        inbox = _inbox(process)
-
-        async def work() -> Any:
-            async with asyncio.timeout(wait_s + _TIMEOUT_S):
-                if done:
-                    await self._patient.xdel(inbox, *done)
-                return await self._patient.xread({inbox: "0"}, count=_READ_AT_ONCE, block=max(1, int(wait_s * 1000)))
-
-        found = await _reached(work)
-        return [(place.decode(), _readable(fields)) for _, entries in (found or []) for place, fields in entries]
+        inbox, wait_ms = _inbox(process), max(1, int(wait_s * 1000))
+        forget: list[Command] = [("XDEL", inbox, *done)] if done else []
+        read: Command = ("XREAD", "COUNT", _READ_AT_ONCE, "BLOCK", wait_ms, "STREAMS", inbox, "0")
+        *_, found = await self._inbox.ask(*forget, read, within_s=wait_s + _ANSWER_S)
+        return [(place.decode(), _readable(fields)) for _, entries in (found or ()) for place, fields in entries]
 
     async def locate(self, turn_id: str) -> RelayTurn | None:
         """See `Relay.locate`."""
-        return _located(await _reached(lambda: self._redis.get(_turn(turn_id))))
+        [found] = await self._line.ask(("GET", _turn(turn_id)))
+        return _located(found)
 
     async def running(self, conversation_id: str) -> list[RelayTurn]:
         """See `Relay.running`."""
-        conversation = _conversation(conversation_id)
-        found: dict[bytes, bytes] = await _reached(lambda: self._redis.hgetall(conversation))
+        [found] = await self._line.ask(("HGETALL", _conversation(conversation_id)))
         if not found:
             return []
         living = await self.living()
-        turn_ids = sorted(turn_id.decode() for turn_id, process in found.items() if process.decode() in living)
+        turn_ids = sorted(turn_id.decode() for turn_id, process in _pairs(found) if process.decode() in living)
         if not turn_ids:
             return []
-        values = await _reached(lambda: self._redis.mget([_turn(turn_id) for turn_id in turn_ids]))
+        [values] = await self._line.ask(("MGET", *map(_turn, turn_ids)))
         return [turn for turn in map(_located, values) if turn is not None]
 
     async def alive(self, process: str, seconds: int) -> bool:
         """See `Relay.alive`."""
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.exists(_process(process))
-        pipeline.set(_process(process), b"1", ex=seconds)
-        pipeline.sadd(_PROCESSES, process)
-        pipeline.expire(_PROCESSES, _DAY_S)
-        pipeline.expire(_inbox(process), _INBOX_S)
-        known, *_ = await _reached(pipeline.execute)
+        known, *_ = await self._line.ask(
+            ("EXISTS", _process(process)),
+            ("SET", _process(process), "1", "EX", seconds),
+            ("SADD", _PROCESSES, process),
+            ("EXPIRE", _PROCESSES, _DAY_S),
+            ("EXPIRE", _inbox(process), _INBOX_S),
+        )
         return bool(known)
 
     async def gone(self, process: str) -> None:
         """See `Relay.gone`."""
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.delete(_process(process), _inbox(process))
-        pipeline.srem(_PROCESSES, process)
-        await _reached(pipeline.execute)
+        await self._line.ask(("DEL", _process(process), _inbox(process)), ("SREM", _PROCESSES, process))
 
     async def living(self) -> set[str]:
         """See `Relay.living`."""
-        members: set[bytes] = await _reached(lambda: self._redis.smembers(_PROCESSES))
+        [members] = await self._line.ask(("SMEMBERS", _PROCESSES))
         processes = [member.decode() for member in members]
         if not processes:
             return set()
-        values = await _reached(lambda: self._redis.mget([_process(process) for process in processes]))
+        [values] = await self._line.ask(("MGET", *map(_process, processes)))
         gone = [process for process, value in zip(processes, values, strict=True) if value is None]
         if gone:
-            await _reached(lambda: self._redis.srem(_PROCESSES, *gone))
+            await self._line.ask(("SREM", _PROCESSES, *gone))
         return set(processes) - set(gone)
 
 
@@ -155,25 +137,13 @@ def _located(value: bytes | None) -> RelayTurn | None:
         return None
 
 
-def _readable(fields: dict[bytes, bytes]) -> Letter | None:
+def _readable(fields: list[bytes]) -> Letter | None:
     try:
-        return decode_letter(fields)
+        return decode_letter(dict(_pairs(fields)))
     except ValueError:
         return None
 
 
-async def _reached(work: Callable[[], Any]) -> Any:
-    try:
-        answer = await work()
-    except (RedisError, OSError, TimeoutError) as error:
-        raise RelayUnavailable(type(error).__name__) from error
-    finally:
-        _heed_cancellation()
-    return answer
-
-
-def _heed_cancellation() -> None:
-    """Up to Python 3.11, `asyncio.wait_for`, with which the client waits, returns an answer and drops the cancellation it met."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+def _pairs(found: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Names and values, which Redis lists one after another."""
+    return zip(found[::2], found[1::2], strict=True)

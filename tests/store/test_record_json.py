@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.core.jsontext import dumps, loads
 from gateway.core.messages import ToolCall
 from gateway.core.turn import TurnBegun, TurnRecord
-from gateway.store.record_json import decode_begun, decode_record, encode, encode_record
+from gateway.store.record_json import decode_begun, decode_record, encode, encode_brief, encode_record
 from tests.store import strategies
 from tests.store.journal_turns import begun, record, reply, rich_reply
 
@@ -22,6 +22,7 @@ def test_a_turn_comes_back_exactly(turn: TurnRecord) -> None:
 @given(strategies.begun_turns)
 def test_an_accepted_turn_comes_back_exactly(turn: TurnBegun) -> None:
     assert decode_begun(encode(turn)) == turn
+    assert decode_begun(encode_brief(turn)) == replace(turn, question=None, question_parts=None, tool_results=())
 
 
 def test_containers_keep_their_types() -> None:

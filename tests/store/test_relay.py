@@ -14,7 +14,7 @@ from gateway.store.letter_fields import decode_letter, encode_letter
 from gateway.store.relay import RedisRelay
 from tests.access.redis_server import RedisServer, running_redis
 from tests.store import strategies as turns
-from tests.store.samples import turn
+from tests.store.samples import rich_turn, turn
 
 LIFETIME_S = 700
 NAMES = turns.text
@@ -86,6 +86,14 @@ async def test_where_a_turn_runs(relay: RedisRelay, server: RedisServer) -> None
     assert isinstance(keys, list)
     ages = [server.ask("TTL", key) for key in keys]
     assert all(isinstance(age, int) and 0 < age <= 86_400 for age in ages), "everything expires by itself"
+
+
+async def test_what_was_asked_stays_here(relay: RedisRelay) -> None:
+    begun = rich_turn().begun
+    await relay.send(Parcel(begun=[RelayTurn(begun, "one")]), LIFETIME_S)
+    brief = replace(begun, question=None, question_parts=None, tool_results=())
+    assert brief != begun
+    assert await relay.locate(begun.turn_id) == RelayTurn(brief, "one")
 
 
 async def test_letters_come_in_order_until_they_are_done_with(relay: RedisRelay) -> None:
