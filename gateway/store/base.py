@@ -78,8 +78,7 @@ class Store(Protocol):
     async def put(self, records: Sequence[TurnRecord]) -> list[Stored]:
         """Write whole turns in one statement, idempotently by turn id, answering in the order given.
         No two records may be of one conversation. Raises `StoreRefused` when the statement is refused for its data; then
-        nothing of it was written.
-        """
+        nothing of it was written."""
         ...
 
     async def access(self, conversation_id: str, caller: str | None) -> bool:
@@ -91,8 +90,7 @@ class Store(Protocol):
         where the newest question lies further back). Assistant messages carry their kept state.
         Every call has exactly one result (one saying so where none came); those at the very end may be taken back for the tool
         entries of a request, which may be the repetition of a follow-up that failed. In a conversation
-        without owner a viewer gets the turns that are theirs; nobody in particular gets those of nobody in particular.
-        """
+        without owner a viewer gets the turns that are theirs; nobody in particular gets those of nobody in particular."""
         ...
 
     async def states(self, conversation_id: str, call_ids: Sequence[str]) -> Mapping[str, KeptState]:
@@ -253,8 +251,7 @@ class ClaimStore(Protocol):
 
     async def claim(self, caller: str | None, key: str, wanted: Claim, instead_of: str | None = None) -> Claim:
         """Bind the key to `wanted` unless it is bound already; return what it is bound to now.
-        `instead_of` names a turn id that the key may be taken from (its turn failed in a way that frees the key).
-        """
+        `instead_of` names a turn id that the key may be taken from (its turn failed in a way that frees the key)."""
         ...
 
     async def claimed(self, caller: str | None, key: str) -> Claim | None:
@@ -279,8 +276,7 @@ class Relay(Protocol):
 
     async def receive(self, process: str, done: Sequence[str], wait_s: float) -> list[tuple[str, Letter | None]]:
         """Letters to `process` with their ids, oldest first, waiting up to `wait_s` for one; None: it cannot be read.
-        A letter comes again until its id is among those `done`.
-        """
+        A letter comes again until its id is among those `done`."""
         ...
 
     async def locate(self, turn_id: str) -> RelayTurn | None:
