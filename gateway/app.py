@@ -32,7 +32,7 @@ from gateway.observe.metrics import Metrics
 from gateway.observe.otel import open_telemetry
 from gateway.observe.price_file import NO_PRICES
 from gateway.observe.prices import Prices
-from gateway.observe.turns import TurnLines
+from gateway.observe.turns import log_line
 from gateway.providers.registry import wire
 from gateway.settings import Settings
 from gateway.store.answers import PostgresAnswers
@@ -127,7 +127,10 @@ async def _open(
     simulated, ttl_s = simulated_at is not None, settings.cache_ttl_s
     answers = Answers(attempts, PostgresAnswers(store), ttl_s, metrics.answered, simulated=simulated) if ttl_s else None
     intake = Intake(engine, router, prompts, store, keys, admission.rates, admission.ledger, answers, simulated=simulated)
-    engine.watchers.extend((intake, TurnLines()) if telemetry is None else (intake, TurnLines(), telemetry))
+    engine.on_ended += (intake.ended, log_line)
+    if telemetry is not None:
+        engine.on_begun.append(telemetry.begun)
+        engine.on_ended.append(telemetry.ended)
     # The first thing to happen at the end: nothing below waits long for the database then.
     stack.callback(store.hurry)
     return Services(
@@ -175,7 +178,7 @@ def _metrics(
     metrics = Metrics(sample, worker)
     metrics.start()
     stack.push_async_callback(metrics.close)
-    engine.watchers.append(metrics)
+    engine.on_ended.append(metrics.ended)
     return metrics
 
 
@@ -190,7 +193,7 @@ def _shared(settings: Settings, engine: Engine, store: PostgresStore, stack: Asy
     sharing, following = Sharing(link, engine), Following(link, store, settings.turn_timeout_s)
     for part in (sharing, following):
         stack.push_async_callback(part.close)
-    engine.watchers.append(sharing)
+    engine.on_begun.append(sharing.begun)
     link.start()
     return Shared(link, sharing, following)
 

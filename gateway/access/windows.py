@@ -1,8 +1,7 @@
 """Moving windows of this process, within bounds."""
 
 import time
-from bisect import bisect_right
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -37,7 +36,7 @@ class LocalWindows:
     def __init__(self, max_hits: int = MAX_HITS, clock: Callable[[], float] = time.time) -> None:
         self._max_hits = max_hits
         self._clock = clock
-        self._hits: OrderedDict[str, list[float]] = OrderedDict()
+        self._hits: OrderedDict[str, deque[float]] = OrderedDict()
         self.size = 0
 
     async def hit(self, rates: Sequence[RateLimitItem], name: str) -> Hits:
@@ -54,10 +53,10 @@ class LocalWindows:
         key = f"{limit}/{length_s}/{name}"
         hits = self._hits.get(key)
         if hits is None:
-            hits = self._hits[key] = []
-        gone = bisect_right(hits, now - length_s)
-        del hits[:gone]
-        self.size -= gone
+            hits = self._hits[key] = deque()
+        while hits and hits[0] <= now - length_s:
+            hits.popleft()
+            self.size -= 1
         passed = len(hits) < limit
         if passed:
             hits.append(now)

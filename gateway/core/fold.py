@@ -72,11 +72,11 @@ class Fold:
                 pieces.append(event.text)
                 continue
             if pieces:
-                self.add(ev.TextDelta("".join(pieces)))
+                self._write_pieces(pieces)
                 pieces.clear()
             self.add(event)
         if pieces:
-            self.add(ev.TextDelta("".join(pieces)))
+            self._write_pieces(pieces)
 
     def reply(self) -> Reply:
         """Return what has come so far as a reply."""
@@ -108,6 +108,10 @@ class Fold:
             layout=self.tape.layout(),
             state=self.state,
         )
+
+    def _write_pieces(self, pieces: list[str]) -> None:
+        if self.terminal is None:
+            self._write("text", pieces[0] if len(pieces) == 1 else "".join(pieces))
 
     def _write(self, kind: RunKind, text: str) -> None:
         if not self.tape.extend(kind, text):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -60,7 +61,7 @@ class Attempts:
         """See `Source`."""
         # Another JSON document would be begun where the first broke off.
         policy = self._policy if prompt.format is None else replace(self._policy, continue_on_break=False)
-        course = Course(self._router, policy, choice, trail, asyncio.get_running_loop().time)
+        course = Course(self._router, policy, choice, trail, time.monotonic)
         if trail.parts:
             # Another turn's call, which broke off, brought what has come.
             course.broken_off = trail.fold.reply().content

@@ -1,10 +1,10 @@
 """Pooled connections to providers: aiohttp's, whose bytes an exchange may take over while it lasts."""
 
+import asyncio
 import functools
 import select
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.request import getproxies, proxy_bypass
-from weakref import WeakSet
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -29,9 +29,31 @@ class Hearer(Protocol):
 
 
 class Line(ResponseHandler):
-    """One connection. Without a `hearer` its bytes are aiohttp's, for TLS, proxies and requests of its own."""
+    """One connection, `used` from its first request on. Without a `hearer` its bytes are aiohttp's, for TLS, proxies and
+    requests of its own."""
 
     hearer: Hearer | None = None
+    used = False
+    _look: "select.poll | None" = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        held = transport.get_extra_info("socket")
+        if held is not None:
+            self._look = select.poll()
+            self._look.register(held.fileno(), select.POLLIN)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that it lives on."""
+        return self._loop
+
+    @property
+    def silent(self) -> bool:
+        """Whether it is open and has nothing to read."""
+        transport = self.transport
+        return transport is not None and not transport.is_closing() and self._look is not None and not self._look.poll(0)
 
     def hear(self, hearer: Hearer) -> None:
         """Give it the connection, and what came before anybody asked: a busy server may refuse whoever connects."""
@@ -73,7 +95,6 @@ class Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._factory = cast("functools.partial[ResponseHandler]", functools.partial(Line, loop=self._loop))
-        self._used: WeakSet[ResponseHandler] = WeakSet()
 
     async def connect(
         self,
@@ -84,12 +105,10 @@ class Connector(aiohttp.TCPConnector):
         """A connection to send one request on."""
         while True:
             connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            if protocol is None or protocol not in self._used:
-                if protocol is not None:
-                    self._used.add(protocol)
-                return connection
-            if not protocol.should_close and not _readable(protocol):
+            line = connection.protocol
+            assert isinstance(line, Line), "the factory makes no others"
+            if not line.used or (not line.should_close and line.silent):
+                line.used = True
                 return connection
             connection.close()
 
@@ -99,14 +118,3 @@ def destination(url: str) -> aiohttp.ClientRequest:
     target = URL(url)
     proxy = None if target.host is None or proxy_bypass(target.host) else getproxies().get(target.scheme)
     return aiohttp.ClientRequest("POST", target, proxy=URL(proxy) if proxy else None)
-
-
-def _readable(protocol: ResponseHandler) -> bool:
-    transport = protocol.transport
-    held = transport.get_extra_info("socket") if transport is not None else None
-    descriptor = held.fileno() if held is not None else -1
-    if descriptor < 0:
-        return True
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))

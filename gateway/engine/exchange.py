@@ -75,7 +75,7 @@ class Exchange:
     def __init__(self, connection: "Connection", request: bytes, receiver: Receiver) -> None:
         line = connection.protocol
         assert isinstance(line, Line), "the connector makes no others"
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[None] = line.loop.create_future()
         self._connection: Connection | None = connection
         self._line = line
         self._receiver: Receiver | None = receiver
@@ -182,7 +182,7 @@ class Exchange:
             self._told = True
             patience_s = receiver.head(self._status, self._headers)
             if patience_s is not None and not self._complete:
-                self._timer = asyncio.get_running_loop().call_later(patience_s, self._enough)
+                self._timer = self._line.loop.call_later(patience_s, self._enough)
         if pieces:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             for piece in (data,) if self._unpack is None else self._unpacked(self._unpack, data):
@@ -212,7 +212,7 @@ class Exchange:
             self.ended.set_result(None)
         if not self._complete:
             self._stop_timer()
-            self._timer = asyncio.get_running_loop().call_later(_LINGER_S, self.abort)
+            self._timer = self._line.loop.call_later(_LINGER_S, self.abort)
 
     def _fail(self, error: BaseException) -> None:
         self._receiver = None

@@ -46,13 +46,13 @@ class LiveTurn:
         "_calls_at_end",
         "_for_end",
         "_for_first",
-        "_loop",
         "_on_alone",
         "_shared",
         "_waiting",
         "begun",
         "first_output_ms",
         "fold",
+        "loop",
         "outcome",
         "readers",
     )
@@ -64,7 +64,7 @@ class LiveTurn:
         self.readers = 0
         self.first_output_ms: int | None = None
         self._on_alone = on_alone
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         # A dict, as an empty set takes three times as much.
         self._waiting: dict[asyncio.Future[bool], None] = {}
         self._for_first: list[asyncio.Future[None]] = []
@@ -87,7 +87,7 @@ class LiveTurn:
         _resolve(self._for_first)
         _resolve(self._for_end)
         for call in self._calls_at_end:
-            self._loop.call_soon(call, outcome)
+            self.loop.call_soon(call, outcome)
         # They hold the turn, which holds them: such a ring would wait for the collector.
         self._calls_at_end.clear()
         self._wake()
@@ -109,7 +109,7 @@ class LiveTurn:
         if self.outcome is None:
             self._calls_at_end.append(call)
         else:
-            self._loop.call_soon(call, self.outcome)
+            self.loop.call_soon(call, self.outcome)
 
     def attach(self) -> None:
         """Count a reader in."""
@@ -131,7 +131,7 @@ class LiveTurn:
 
     def wait(self) -> asyncio.Future[bool]:
         """A future that the next publication resolves; hand it to `unwait` when it has served."""
-        future = self._loop.create_future()
+        future = self.loop.create_future()
         self._waiting[future] = None
         return future
 
@@ -148,7 +148,7 @@ class LiveTurn:
             self.unwait(future)
 
     async def _until(self, waiting: list[asyncio.Future[None]], timeout_s: float | None = None) -> None:
-        future = self._loop.create_future()
+        future = self.loop.create_future()
         waiting.append(future)
         timer = None if timeout_s is None else ring_in(timeout_s, _resolve, (future,))
         try:

@@ -22,7 +22,7 @@ from gateway.engine.records import INTERRUPTED, NOT_KEPT, NOT_LOGGED, begun_of, 
 from gateway.engine.records import NewTurn as NewTurn
 from gateway.engine.replay import not_logged, outcome_of
 from gateway.engine.trail import Price, Trail
-from gateway.engine.watcher import Watcher, tell
+from gateway.engine.watcher import Begun, Ended, tell
 from gateway.store.base import JournalFull, Receipt, TurnLog
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class _Run:
 class Engine:
     """Starts turns, finds them again, stops them.
 
-    `watchers` hear of every turn; `abandonment` gives up those that nobody reads.
+    `on_begun` and `on_ended` hear of every turn; `abandonment` gives up those that nobody reads.
     """
 
     def __init__(self, attempts: Attempts, turn_log: TurnLog, recent: RecentCalls, limits: Limits, price: Price) -> None:
@@ -78,7 +78,8 @@ class Engine:
         self._runs: dict[str, _Run] = {}
         self._by_conversation: dict[str, dict[str, _Run]] = {}
         self._kept = KeptTurns()
-        self.watchers: list[Watcher] = []
+        self.on_begun: list[Begun] = []
+        self.on_ended: list[Ended] = []
         self.abandonment = Abandonment(limits.abandon_s, lambda turn: self.stop(turn, abandoned=True))
         self.draining = False
 
@@ -103,7 +104,7 @@ class Engine:
         run = self._runs[turn_id] = _Run(turn, new, Trail(turn.begun.provider, turn.begun.model, turn.fold))
         self._by_conversation.setdefault(new.conversation_id, {})[turn_id] = run
         self.abandonment.begun(turn)
-        run.task = asyncio.get_running_loop().create_task(self._run(run), name=turn_id)
+        run.task = turn.loop.create_task(self._run(run), name=turn_id)
         return turn
 
     def find(self, turn_id: str) -> LiveTurn | None:
@@ -173,11 +174,11 @@ class Engine:
         except JournalFull:
             self._break_off(run, NOT_KEPT)
             return
-        tell(self.watchers, lambda watcher: watcher.begun(run.turn))
+        tell(self.on_begun, run.turn)
         status = run.ending or await self._generate(run)
         ended = self._ended(run, status)
-        receipt = await self._log.put(TurnRecord(run.turn.begun, ended))
-        self._finish(run, ended, receipt)
+        record = TurnRecord(run.turn.begun, ended)
+        self._finish(run, record, await self._log.put(record))
 
     def _break_off(self, run: _Run, error: TurnError) -> None:
         """End a turn that the log does not have, unless it has ended."""
@@ -233,7 +234,6 @@ class Engine:
             fold.add(Failed(GatewayError("provider_error", "The reply was longer than the server allows.", retryable=False)))
         if fold.tape.end != before:
             run.turn.publish()
-            tell(self.watchers, lambda watcher: watcher.grown(run.turn))
             if run.unsaved is None and fold.terminal is None:
                 self._save_soon(run)
         return fold.terminal is not None
@@ -276,16 +276,15 @@ class Engine:
             log.exception("a turn could not be priced", extra={"provider": trail.provider, "model": trail.model})
             return None
 
-    def _finish(self, run: _Run, ended: TurnEnded, receipt: Receipt) -> None:
-        turn, reply = run.turn, ended.reply
+    def _finish(self, run: _Run, record: TurnRecord, receipt: Receipt) -> None:
+        turn, ended, reply = run.turn, record.ended, record.ended.reply
         if not run.forgotten:
             self._kept.add(turn)
             if ended.status in ("completed", "stopped"):
                 state = KeptState(ended.provider, ended.model, reply.state) if reply.state is not None else None
                 self._recent.remember(receipt.conversation_id, turn.begun.caller, reply.tool_calls, state)
         turn.end(outcome_of(turn.begun, ended, receipt.message_id, receipt.conversation_id))
-        record = TurnRecord(turn.begun, ended)
-        tell(self.watchers, lambda watcher: watcher.ended(turn, record, receipt))
+        tell(self.on_ended, turn, record, receipt)
 
     def _over(self, run: _Run) -> None:
         begun = run.turn.begun

@@ -17,7 +17,7 @@ from gateway.engine.link import Link
 from gateway.engine.live import LiveTurn
 from gateway.engine.runner import Engine
 from gateway.engine.tape_json import encode_tape
-from gateway.store.base import Receipt, RelayUnavailable
+from gateway.store.base import RelayUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -61,17 +61,11 @@ class Sharing:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def begun(self, turn: LiveTurn) -> None:
-        """See `Watcher`."""
+        """A turn runs here: followers read its tape themselves."""
         begun = turn.begun
         self._running[begun.turn_id] = running = RelayTurn(begun, self._link.process)
         self._link.outbox.begun(running)
         turn.when_ended(lambda _: self._over(begun))
-
-    def grown(self, turn: LiveTurn) -> None:
-        """See `Watcher`; followers read the tape themselves."""
-
-    def ended(self, turn: LiveTurn, record: TurnRecord, receipt: Receipt) -> None:
-        """See `Watcher`; turns that could not be logged end as well, so this is not where their end is noticed."""
 
     async def forget_conversation(self, conversation_id: str, caller: str | None) -> None:
         """A conversation was deleted here (by `caller`: their turns in it): they stop everywhere."""

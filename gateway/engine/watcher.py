@@ -1,8 +1,8 @@
-"""Who hears of every turn of this process."""
+"""Who hears of every turn of this process; called on the event loop, so it must be quick."""
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import TypeVarTuple, Unpack
 
 from gateway.core.turn import TurnRecord
 from gateway.engine.live import LiveTurn
@@ -10,28 +10,19 @@ from gateway.store.base import Receipt
 
 log = logging.getLogger(__name__)
 
+Begun = Callable[[LiveTurn], None]
+"""A turn was accepted, and is in the journal."""
+Ended = Callable[[LiveTurn, TurnRecord, Receipt], None]
+"""It ended and is logged; whose turn could not be logged is told by `LiveTurn.when_ended` alone."""
 
-class Watcher(Protocol):
-    """Hears of every turn of this process; called on the event loop, so it must be quick."""
-
-    def begun(self, turn: LiveTurn) -> None:
-        """A turn was accepted."""
-        ...
-
-    def grown(self, turn: LiveTurn) -> None:
-        """Its tape has grown."""
-        ...
-
-    def ended(self, turn: LiveTurn, record: TurnRecord, receipt: Receipt) -> None:
-        """It ended and is logged."""
-        ...
+What = TypeVarTuple("What")
 
 
-def tell(watchers: Iterable[Watcher], what: Callable[[Watcher], None]) -> None:
+def tell(watchers: Iterable[Callable[[Unpack[What]], None]], *what: *What) -> None:
     """Tell each of them."""
     for watcher in watchers:
         try:
-            what(watcher)
+            watcher(*what)
         except Exception:
             # Whoever looks on must not break what is looked at.
             log.exception("a watcher of turns failed")

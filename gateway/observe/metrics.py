@@ -73,14 +73,8 @@ class Metrics:
         self._ended: list[tuple[TurnRecord, Receipt, float]] = []
         self._task: asyncio.Task[None] | None = None
 
-    def begun(self, turn: object) -> None:
-        """See `Watcher`."""
-
-    def grown(self, turn: object) -> None:
-        """See `Watcher`."""
-
     def ended(self, turn: object, record: TurnRecord, receipt: Receipt) -> None:
-        """See `Watcher`. Turns are counted some at a time, which costs a third of counting each as it ends."""
+        """A turn ended. They are counted some at a time, which costs a third of counting each as it ends."""
         self._ended.append((record, receipt, time.time()))
         if len(self._ended) >= self._together:
             self._count()

@@ -105,14 +105,11 @@ class Telemetry:
         await asyncio.to_thread(closing.join, _CLOSE_S)
 
     def begun(self, turn: object) -> None:
-        """See `Watcher`. Called in the turn's own task, which inherits the request's span."""
+        """A turn begins. Called in its own task, which inherits the request's span."""
         _TURN.set(_Turn(trace.set_span_in_context(trace.get_current_span())))
 
-    def grown(self, turn: object) -> None:
-        """See `Watcher`."""
-
     def ended(self, turn: object, record: TurnRecord, receipt: Receipt) -> None:
-        """See `Watcher`. Called in the turn's own task, too."""
+        """It ended. Called in its own task, too."""
         found = _TURN.get()
         span = self._tracer.start_span(
             "turn",

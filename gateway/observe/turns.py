@@ -8,21 +8,12 @@ from gateway.store.base import Receipt
 log = logging.getLogger(__name__)
 
 
-class TurnLines:
-    """Watches the engine's turns. Lines hold ids, names and numbers, never what was said."""
-
-    def begun(self, turn: object) -> None:
-        """See `Watcher`."""
-
-    def grown(self, turn: object) -> None:
-        """See `Watcher`."""
-
-    def ended(self, turn: object, record: TurnRecord, receipt: Receipt) -> None:
-        """See `Watcher`."""
-        failed = record.ended.error is not None
-        level = logging.WARNING if failed else logging.DEBUG
-        if log.isEnabledFor(level):
-            log.log(level, "a turn failed" if failed else "a turn ended", extra=_facts(record, receipt))
+def log_line(turn: object, record: TurnRecord, receipt: Receipt) -> None:
+    """Write down that a turn ended: ids, names and numbers, never what was said."""
+    failed = record.ended.error is not None
+    level = logging.WARNING if failed else logging.DEBUG
+    if log.isEnabledFor(level):
+        log.log(level, "a turn failed" if failed else "a turn ended", extra=_facts(record, receipt))
 
 
 def _facts(record: TurnRecord, receipt: Receipt) -> dict[str, object]:

@@ -50,6 +50,9 @@ def disappoint(items: Iterable[Item]) -> None:
 def size_of(record: TurnRecord) -> int:
     """About how many characters a statement grows by."""
     begun, reply = record.begun, record.ended.reply
-    texts = (begun.question, begun.question_parts, reply.content)
-    parts = (*(thought.content for thought in reply.thoughts), *(result.content for result in begun.tool_results))
-    return sum(len(text) for text in texts if text) + sum(map(len, parts))
+    size = len(begun.question or "") + len(begun.question_parts or "") + len(reply.content)
+    for thought in reply.thoughts:
+        size += len(thought.content)
+    for result in begun.tool_results:
+        size += len(result.content)
+    return size

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import re
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -12,6 +11,7 @@ from multidict import istr
 
 from gateway.access.quota import OverLimit, Quota, limit_headers
 from gateway.core.errors import ErrorCode, GatewayError
+from gateway.core.ids import random_digits
 from gateway.core.jsontext import dumps
 from gateway.store.base import StoreUnavailable
 from gateway.web.services import SERVICES
@@ -65,8 +65,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @web.middleware
 async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id and turn whatever goes wrong into a problem object."""
-    given = request.headers.get(_X_REQUEST_ID, "")
-    request_id = given if _REQUEST_ID_RULE.fullmatch(given) else os.urandom(16).hex()
+    given = request.headers.get(_X_REQUEST_ID)
+    request_id = given if given and _REQUEST_ID_RULE.fullmatch(given) else random_digits()
     request[REQUEST_ID] = request_id
     try:
         request.app[SERVICES].gate.guard(request)

@@ -146,14 +146,8 @@ class Intake:
             turn.when_ended(lambda _: source.close())
         return turn, tightest(rate, charge.quota)
 
-    def begun(self, turn: LiveTurn) -> None:
-        """See `Watcher`."""
-
-    def grown(self, turn: LiveTurn) -> None:
-        """See `Watcher`."""
-
     def ended(self, turn: LiveTurn, record: TurnRecord, receipt: Receipt) -> None:
-        """See `Watcher`. A conversation with a stored turn of a caller is open to them from now on."""
+        """A turn ended. A conversation with a stored turn of a caller is open to them from now on."""
         begun = record.begun
         if receipt.message_id is not None and receipt.conversation_id == begun.conversation_id:
             self._allowed[begun.conversation_id] = begun.caller

@@ -127,7 +127,7 @@ class Process:
         self.link = Link(relay, 60)
         self.sharing = Sharing(self.link, self.stage.engine)
         self.following = Following(self.link, shelf, 60)
-        self.stage.engine.watchers.append(self.sharing)
+        self.stage.engine.on_begun.append(self.sharing.begun)
         self.link.start()
 
     async def find(self, turn: LiveTurn) -> LiveTurn:

@@ -145,11 +145,9 @@ async def test_neither_prices_nor_watchers_can_lose_a_turn(caplog: pytest.LogCap
     def broken(*_: Any) -> Any:
         raise RuntimeError("broken")
 
-    class Broken:
-        begun = grown = ended = staticmethod(broken)
-
     stage = Stage(*GOOD, price=broken)
-    stage.engine.watchers.append(Broken())
+    stage.engine.on_begun.append(broken)
+    stage.engine.on_ended.append(broken)
     _, events = await run(stage)
     assert (events[-1].name, stage.record.ended.cost_usd) == ("done", None)
     assert caplog.text.count("RuntimeError") >= 3
@@ -158,20 +156,17 @@ async def test_neither_prices_nor_watchers_can_lose_a_turn(caplog: pytest.LogCap
 async def test_watchers_hear_of_a_turn_in_order() -> None:
     heard: list[tuple[Any, ...]] = []
 
-    class Watcher:
-        def begun(self, turn: LiveTurn) -> None:
-            heard.append(("begun", turn.fold.tape.end))
+    def begun(turn: LiveTurn) -> None:
+        heard.append(("begun", turn.fold.tape.end))
 
-        def grown(self, turn: LiveTurn) -> None:
-            heard.append(("grown", turn.fold.tape.end))
-
-        def ended(self, turn: LiveTurn, record: TurnRecord, receipt: Receipt) -> None:
-            heard.append(("ended", turn.outcome is not None, record, receipt))
+    def ended(turn: LiveTurn, record: TurnRecord, receipt: Receipt) -> None:
+        heard.append(("ended", turn.outcome is not None, record, receipt))
 
     stage = Stage(*GOOD)
-    stage.engine.watchers.append(Watcher())
+    stage.engine.on_begun.append(begun)
+    stage.engine.on_ended.append(ended)
     await run(stage)
-    assert heard == [("begun", 0), ("grown", 3), ("grown", 5), ("ended", True, stage.record, Receipt("conv-1", 1))]
+    assert heard == [("begun", 0), ("ended", True, stage.record, Receipt("conv-1", 1))]
 
 
 async def test_what_has_come_is_saved_while_the_provider_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
