@@ -119,7 +119,7 @@ async def _open(
     shared = _shared(settings, engine, store, stack)
     lookup = Lookup(engine, store, shared.following if shared else None, settings.turn_timeout_s)
     keys = Keys(store, lookup)
-    stack.push_async_callback(keys.close)
+    stack.push_async_callback(keys.settle)
     stack.push_async_callback(engine.drain, 0)
     prompts = PromptBuilder(store, recent, settings.history_messages, settings.max_output_tokens)
     admission = open_admission(settings, store, session, stack)

@@ -86,6 +86,8 @@ async def serve(
         services = app[SERVICES]
         if services.shared is not None:
             await door.retire(settings.drain_s)
+            # Who hung up may be asking for the same turn elsewhere by now.
+            await services.keys.settle(max(0.0, patience - time.monotonic()))
         await services.engine.drain(max(0.0, patience - time.monotonic()))
         await door.retire(_LAST_ANSWERS_S)
     finally:

@@ -101,10 +101,10 @@ class Keys:
             raise
         return None if frees_key(turn) else _joined(turn, turn.begun.request_hash, request_hash)
 
-    async def close(self) -> None:
-        """Wait for turns that are being opened."""
+    async def settle(self, patience_s: float | None = None) -> None:
+        """Wait for turns that are being opened, also those whose clients have hung up meanwhile."""
         if self._opening:
-            await asyncio.wait([opening.task for opening in self._opening.values()])
+            await asyncio.wait([opening.task for opening in self._opening.values()], timeout=patience_s)
 
     async def _claimed(self, place: Place) -> str:
         try:
@@ -138,7 +138,12 @@ class Keys:
                 return self._remember(place, request_hash, await begin(wanted.turn_id))
             if bound.turn_id == wanted.turn_id:
                 return self._remember(place, request_hash, await self._begin(place, wanted.turn_id, begin))
-            turn = await self._bound(bound, place)
+            try:
+                turn = await self._bound(bound, place)
+            except GatewayError:
+                if await self._stands(bound, place):
+                    raise
+                continue
             if turn is not None and not frees_key(turn):
                 return _joined(turn, bound.request_hash, request_hash)
             freed = bound.turn_id
@@ -161,6 +166,13 @@ class Keys:
             if error.code == "not_found":
                 return None
             raise
+
+    async def _stands(self, bound: Claim, place: Place) -> bool:
+        """Whether a claim whose turn was not found still holds: a process that cannot begin a turn gives its key back."""
+        try:
+            return await self._claims.claimed(*place) == bound
+        except StoreUnavailable:
+            return True
 
     def _known(self, place: Place) -> _Begun | None:
         known = self._begun.get(place)

@@ -152,7 +152,7 @@ async def test_a_waiter_that_hangs_up_takes_nothing_from_the_others() -> None:
     await soon(halt.reached.wait())
     first.cancel()
     await asyncio.wait((first,))
-    closing = asyncio.create_task(place.keys.close())
+    closing = asyncio.create_task(place.keys.settle())
     halt.on.set()
     assert (await soon(second)).begun.turn_id == place.begun[0]
     await soon(closing)
@@ -193,6 +193,22 @@ async def test_a_turn_that_cannot_be_reached_now_is_not_begun_twice() -> None:
     with pytest.raises(GatewayError, match="turn_elsewhere"):
         await soon(place.keys.find("user-1", "k"))
     assert place.begun == []
+
+
+async def test_a_key_that_another_process_gave_back_is_free() -> None:
+    """It could not begin the turn that was waited for here, as it is ending."""
+    place = Place()
+
+    class Waiting:
+        async def find(self, turn_id: str, mine: Mine) -> LiveTurn:
+            await place.claims.unclaim("user-1", "k", turn_id)
+            raise GatewayError("turn_elsewhere", "لا")
+
+    place.claims.bound["user-1", "k"] = Claim(begun().turn_id, "hash")
+    keys = Keys(place.claims, cast("Lookup", Waiting()))
+    turn = await soon(keys.open("user-1", "k", "hash", place.begin))
+    assert place.begun == [turn.begun.turn_id]
+    await place.stage.over()
 
 
 async def test_while_the_log_is_away_keys_hold_in_this_process() -> None:

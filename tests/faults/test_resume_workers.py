@@ -185,6 +185,27 @@ async def test_workers_are_replaced_without_a_failed_request(workers: Workers) -
     assert await gateway.ended() == 0
 
 
+async def test_a_turn_that_is_being_opened_when_its_client_and_its_server_go_is_begun(
+    launch: Launch, redis_server: RedisServer
+) -> None:
+    """The client is asking for it elsewhere by now."""
+    gateway = await launch(REDIS_URL=redis_server.url)
+    await gateway.rows("BEGIN")
+    await gateway.rows("LOCK TABLE conversations")
+    asking = asyncio.create_task(gateway.client.post("/chat", json=ASKED, headers={"Idempotency-Key": "k-1"}))
+    while not await gateway.rows("SELECT FROM idempotency_keys"):  # noqa: ASYNC110 - of its claim, nobody tells
+        await asyncio.sleep(0.02)
+    asking.cancel()
+    await asyncio.wait((asking,))
+    gateway.signal(signal.SIGTERM)
+    await until(lambda: refuses(gateway))
+    await gateway.rows("COMMIT")
+    assert await gateway.ended() == 0
+    [row] = await gateway.rows("SELECT status, idempotency_key FROM messages WHERE role = 'assistant'")
+    assert row == {"status": "completed", "idempotency_key": "k-1"}
+    assert len(gateway.simulator.calls) == 1
+
+
 async def test_told_to_end_twice(workers: Workers, launch: Launch, tmp_path: Path) -> None:
     """Once is asking to drain; twice ends it at once, and what was running is found in the journal."""
     gateway = await workers(DATA_DIR=str(tmp_path / "data"))
