@@ -77,6 +77,9 @@ class Outbox:
         while True:
             await self._news.wait()
             self._news.clear()
+            if not self._waiting:
+                # What began has ended before anybody was told.
+                continue
             try:
                 sent = await self._send()
             except Exception:

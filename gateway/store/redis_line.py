@@ -58,6 +58,8 @@ class RedisLine:
         `within_s`: how long they may take, if not `answer_s`. Raises `RelayUnavailable`; that is a `RedisRefusal` when one
         command was refused and the others were done.
         """
+        if not commands:
+            return []
         question = b"".join(map(_packed, commands)), len(commands), within_s or self._answer_s
         try:
             if (wire := self._wire) is None or wire.lost:

@@ -54,6 +54,7 @@ async def test_everybody_gets_their_own_replies(line: RedisLine, server: RedisSe
 
     await asyncio.gather(*map(one, range(200)))
     assert clients(server) == 1
+    assert await line.ask() == [], "nothing was asked"
 
 
 async def test_what_is_refused_is_told_to_who_asked(line: RedisLine) -> None:
