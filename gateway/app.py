@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-import simulator
 from gateway import __version__
 from gateway.access.budgets import Budgets
 from gateway.access.origins import Origins
@@ -202,6 +201,8 @@ async def _simulator(settings: Settings, stack: AsyncExitStack) -> str | None:
     """Without any provider key, a stand-in answers, so that a first run needs none."""
     if settings.configured:
         return None
+    import simulator  # its answers take a thirtieth of a start to import, and only those who try the gateway out need them
+
     stand_in = await simulator.start_simulator()
     stack.push_async_callback(stand_in.close)
     log.warning("no provider key is set: every reply comes from the built-in simulator")

@@ -47,10 +47,15 @@ def turns(request: pytest.FixtureRequest) -> int | None:
     return wanted
 
 
+def pytest_collection() -> None:
+    """Garbage is not looked for among thousands of tests that all stay."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """What thousands of collected tests are made of is not looked through at every collection of garbage."""
-    gc.collect()
+    """Nor later, while they run."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
