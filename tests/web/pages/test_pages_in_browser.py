@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, StorageState, expect
 
 from tests.conftest import TEMPLATE, new_database
 from tests.running import Gateway, serving
@@ -65,11 +65,18 @@ async def test_every_page_is_well_behaved(seeded: Gateway, browser: Browser, nam
             assert direction == ("rtl" if "arabic" in name else "ltr")
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def signed_in(seeded: Gateway, browser: Browser) -> StorageState:
+    """The cookie of somebody who has signed in."""
+    async with open_tab(browser, seeded.url) as tab:
+        await sign_in(tab)
+        return await tab.page.context.storage_state()
+
+
 @pytest_asyncio.fixture(loop_scope="module")
-async def tab(seeded: Gateway, browser: Browser) -> AsyncIterator[Tab]:
+async def tab(seeded: Gateway, browser: Browser, signed_in: StorageState) -> AsyncIterator[Tab]:
     """A tab of somebody who has signed in."""
-    async with open_tab(browser, seeded.url, viewport={"width": 1280, "height": 900}) as found:
-        await sign_in(found)
+    async with open_tab(browser, seeded.url, viewport={"width": 1280, "height": 900}, storage_state=signed_in) as found:
         yield found
 
 
@@ -112,9 +119,10 @@ async def test_bars_are_as_high_as_their_numbers(seeded: Gateway, tab: Tab) -> N
     assert heights == pytest.approx([number * heights[0] / numbers[0] for number in numbers], abs=0.01)
 
 
-async def test_arabic_is_laid_out_from_the_right(seeded: Gateway, browser: Browser) -> None:
-    async with open_tab(browser, seeded.url, viewport={"width": 1280, "height": 900}, locale="ar") as tab:
-        await sign_in(tab)
+async def test_arabic_is_laid_out_from_the_right(seeded: Gateway, browser: Browser, signed_in: StorageState) -> None:
+    async with open_tab(
+        browser, seeded.url, viewport={"width": 1280, "height": 900}, locale="ar", storage_state=signed_in
+    ) as tab:
         await tab.go(f"/dashboard/conversations/{TALK}")
         brand, out = [await tab.page.locator(place).bounding_box() for place in (".brand", ".tools")]
         assert brand is not None
@@ -194,8 +202,10 @@ async def test_the_keyboard_reaches_everything_and_shows_where_it_is(tab: Tab) -
     await tab.page.wait_for_url("**/dashboard?window=1h")
 
 
-async def test_signing_out_ends_it(tab: Tab) -> None:
-    await tab.page.click("text=Sign out")
-    await expect(tab.page.locator("#token")).to_be_visible()
-    await tab.page.goto(f"{tab.home}/dashboard/callers")
-    await expect(tab.page.locator("#token")).to_be_visible()
+async def test_signing_out_ends_it(seeded: Gateway, browser: Browser) -> None:
+    async with open_tab(browser, seeded.url) as tab:
+        await sign_in(tab)
+        await tab.page.click("text=Sign out")
+        await expect(tab.page.locator("#token")).to_be_visible()
+        await tab.page.goto(f"{tab.home}/dashboard/callers")
+        await expect(tab.page.locator("#token")).to_be_visible()
