@@ -16,6 +16,7 @@ from gateway.core.messages import (
     Part,
     Prompt,
     ReplyFormat,
+    TextPart,
     ToolCall,
     ToolChoice,
     ToolResults,
@@ -151,6 +152,8 @@ def _message(message: Message, wire_id: Callable[[str], str]) -> list[dict[str, 
 
 
 def _content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
+    if len(parts) == 1 and isinstance(parts[0], TextPart):
+        return parts[0].text
     if any(isinstance(part, ImagePart) for part in parts):
         return [_part(part) for part in parts]
     return "".join(part.text for part in parts if not isinstance(part, ImagePart))
