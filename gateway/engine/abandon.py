@@ -34,7 +34,7 @@ class Abandonment:
 
     def _look_in(self, turn: LiveTurn, seconds: float) -> None:
         self.over(turn)
-        self._timers[turn.begun.turn_id] = ring_in(seconds, self._look, turn)
+        self._timers[turn.begun.turn_id] = ring_in(turn.loop, seconds, self._look, turn)
 
     def _look(self, turn: LiveTurn) -> None:
         del self._timers[turn.begun.turn_id]

@@ -84,9 +84,8 @@ class _Alarms:
 _ALARMS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, _Alarms]] = WeakKeyDictionary()
 
 
-def ring_in(seconds: float, call: Callable[..., object], *arguments: Any) -> Timer:
+def ring_in(loop: asyncio.AbstractEventLoop, seconds: float, call: Callable[..., object], *arguments: Any) -> Timer:
     """Call back in so many seconds: exactly when they are few, else up to half a second later."""
-    loop = asyncio.get_running_loop()
     if seconds < _EXACT_S:
         return loop.call_later(seconds, call, *arguments)
     alarms = _ALARMS.get(loop)

@@ -150,7 +150,7 @@ class LiveTurn:
     async def _until(self, waiting: list[asyncio.Future[None]], timeout_s: float | None = None) -> None:
         future = self.loop.create_future()
         waiting.append(future)
-        timer = None if timeout_s is None else ring_in(timeout_s, _resolve, (future,))
+        timer = None if timeout_s is None else ring_in(self.loop, timeout_s, _resolve, (future,))
         try:
             await future
         finally:

@@ -76,7 +76,7 @@ class Reader:
         on_blocked: Callable[[int], None] | None = None,
         shape: Shape = OWN_SHAPE,
     ) -> None:
-        loop = asyncio.get_running_loop()
+        loop = turn.loop
         self._turn = turn
         self._shape = shape
         self._position = -1 if position is None else position
@@ -88,7 +88,7 @@ class Reader:
         self._ending: Iterator[bytes] | None = None
         self._heard = loop.time()
         self._pending: asyncio.Future[bool] | None = None
-        self._timer = ring_in(heartbeat_s, self._beat)
+        self._timer = ring_in(loop, heartbeat_s, self._beat)
         turn.attach()
 
     async def next(self) -> bytes | None:
@@ -126,7 +126,7 @@ class Reader:
         self._turn.detach()
 
     async def _wait(self) -> bool:
-        self._heard = asyncio.get_running_loop().time()
+        self._heard = self._turn.loop.time()
         self._pending = pending = self._turn.wait()
         try:
             return await pending
@@ -136,7 +136,7 @@ class Reader:
 
     def _beat(self) -> None:
         """One timer a reader, re-armed when it fires: no timer per token."""
-        loop = asyncio.get_running_loop()
+        loop = self._turn.loop
         now = loop.time()
         due = self._heard + self._heartbeat_s
         if now >= due:
@@ -144,7 +144,7 @@ class Reader:
             due = now + self._heartbeat_s
             if self._pending is not None and not self._pending.done():
                 self._pending.set_result(False)
-        self._timer = ring_in(due - now, self._beat)
+        self._timer = ring_in(loop, due - now, self._beat)
         self._blocked = 0 if self._served or self._pending is not None else self._blocked + 1
         self._served = False
         if self._blocked and self._on_blocked is not None:

@@ -24,7 +24,8 @@ def shutting_down() -> GatewayError:
 
 @value
 class NewTurn:
-    """An authorised, prepared request. `source`: where its reply is to come from, if not from the providers."""
+    """An authorised, prepared request. `source`: where its reply is to come from, if not from the providers; `attended`:
+    whoever starts the turn reads it before anything else can happen, so that nobody need look whether somebody does."""
 
     conversation_id: str
     caller: str | None
@@ -39,6 +40,7 @@ class NewTurn:
     charged_on: str | None = None
     uncounted: bool = False
     source: Source | None = None
+    attended: bool = False
 
 
 def now_ms() -> int:

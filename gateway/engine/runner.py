@@ -103,7 +103,8 @@ class Engine:
         turn_id = turn.begun.turn_id
         run = self._runs[turn_id] = _Run(turn, new, Trail(turn.begun.provider, turn.begun.model, turn.fold))
         self._by_conversation.setdefault(new.conversation_id, {})[turn_id] = run
-        self.abandonment.begun(turn)
+        if not new.attended:
+            self.abandonment.begun(turn)
         run.task = turn.loop.create_task(self._run(run), name=turn_id)
         return turn
 
@@ -188,7 +189,7 @@ class Engine:
     async def _generate(self, run: _Run) -> TurnStatus:
         turn, fold = run.turn, run.turn.fold
         run.generating = True
-        deadline = ring_in(self._limits.turn_timeout_s, self._too_late, run)
+        deadline = ring_in(turn.loop, self._limits.turn_timeout_s, self._too_late, run)
         try:
             await self._consume(run)
         except GatewayError as error:

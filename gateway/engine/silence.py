@@ -40,7 +40,7 @@ class SilenceTimeout:
 
     def _arm(self) -> None:
         self.disarm()
-        self._timer = ring_in(self._heard + self._seconds - self._loop.time(), self._check)
+        self._timer = ring_in(self._loop, self._heard + self._seconds - self._loop.time(), self._check)
 
     def _check(self) -> None:
         if self._heard + self._seconds > self._loop.time():

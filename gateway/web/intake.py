@@ -135,6 +135,7 @@ class Intake:
                     charged_on=charge.charged_on,
                     uncounted=charge.uncounted,
                     source=source,
+                    attended=idempotency_key is None,
                 )
             )
         except BaseException:
