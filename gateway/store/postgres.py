@@ -178,7 +178,7 @@ class PostgresStore:
         statement = put_statement(counting=owed is not None, spending=self.on_spent is not None)
         more = () if owed is None else (owed,)
         rows = await self.run(lambda connection: connection.fetch(statement, *arguments, *more))
-        message_ids = {str(row["turn_id"]): row["id"] for row in rows}
+        message_ids: dict[str, int] = dict(rows)
         unwritten = [record for record in records if record.begun.turn_id not in message_ids]
         fates = await self._fates(unwritten) if unwritten else {}
         return [

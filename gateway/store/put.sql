@@ -111,7 +111,7 @@ claims AS (
     WHERE t.turn_id = ANY ($3::uuid[])
     ON CONFLICT DO NOTHING
 )
-SELECT turn_id, id FROM replied;
+SELECT turn_id::text, id FROM replied;
 
 -- name: put.counting
 -- One more part of `put`, for turns whose callers have a daily limit: $4 is `{turn_id, caller, day, owed}` of those whose count
