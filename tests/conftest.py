@@ -23,9 +23,9 @@ from tests.running import gateway, simulator, start_gateway
 
 __all__ = ["gateway", "simulator", "start_gateway"]
 
-# A busy machine is no failure. CI tries the same examples each time; by hand there are new ones, and more of them with
-# --hypothesis-profile=thorough.
-untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ)
+# A busy machine is no failure, and what failed once can be tried again. CI tries the same examples each time; by hand there are
+# new ones, and more of them with --hypothesis-profile=thorough.
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ, print_blob=True)
 settings.register_profile("untimed", untimed)
 settings.register_profile("thorough", untimed, max_examples=5000, derandomize=False)
 settings.load_profile("untimed")
