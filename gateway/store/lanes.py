@@ -24,9 +24,9 @@ class Lanes(Generic[T]):
         self._ready: deque[str] = deque()
 
     @property
-    def ready(self) -> bool:
-        """Whether `take` has something to give."""
-        return bool(self._ready)
+    def ready(self) -> int:
+        """How many `take` could give."""
+        return len(self._ready)
 
     def __bool__(self) -> bool:
         """Whether anything waits or is out."""

@@ -25,11 +25,13 @@ class Item:
 
 @dataclass(slots=True, eq=False)
 class Statement:
-    """Turns that share a statement; `overdue` once it took too long, and they went to the journal."""
+    """Turns that share a statement; `slow` once others need not wait for it, `overdue` once it took too long, and they went to
+    the journal."""
 
     items: list[Item]
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
+    slow: bool = False
     overdue: bool = False
 
 

@@ -31,7 +31,7 @@ class Model:
     def take(self, number: int) -> None:
         was_ready = self.lanes.ready
         taken = self.lanes.take(number, 100)
-        assert bool(taken) == was_ready
+        assert bool(taken) == bool(was_ready)
         self.out += taken
         assert len({item.conversation for item in self.out}) == len(self.out)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.turn import TurnRecord
+from gateway.store import writer as writer_module
 from gateway.store.base import Receipt, StoreRefused, StoreUnavailable
 from gateway.store.journal import Journal
 from gateway.store.pending import NotLogged
@@ -51,6 +52,21 @@ async def test_turns_that_end_while_statements_are_under_way_share_the_next(writ
     assert [len(call) for call in store.calls] == [1, 1, 256, 256, 188]
     assert {receipt.message_id for receipt in receipts} == set(range(1, 703))
     assert store.most_under_way == 2
+
+
+async def test_a_few_turns_wait_for_the_statement_under_way(
+    monkeypatch: pytest.MonkeyPatch, writer: Writer, store: FakeStore
+) -> None:
+    monkeypatch.setattr(writer_module, "_SLOW_S", 20.0)
+    store.gate.clear()
+    puts = [asyncio.create_task(writer.put(record()))]
+    await store.until(lambda: store.under_way == 1)
+    puts += [asyncio.create_task(writer.put(record())) for _ in range(5)]
+    await asyncio.sleep(0.01)
+    assert store.under_way == 1
+    store.gate.set()
+    await asyncio.gather(*puts)
+    assert [len(call) for call in store.calls] == [1, 5]
 
 
 async def test_turns_that_end_at_the_same_moment_share_a_statement(writer: Writer, store: FakeStore) -> None:
