@@ -29,7 +29,7 @@ run: $(VENV)/.runtime ## start the gateway; settings come from the environment a
 # started, and compile their modules once.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.dev ## run the tests on all cores; those that are named, on one (ARGS="tests/web -k stop")
-	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses=5 --dist=worksteal)
+	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 2)) --maxprocesses=6 --dist=worksteal)
 
 check: lint types audit ## everything CI checks beside the tests
 
