@@ -1,7 +1,7 @@
 """The relay on a real Redis: what it keeps, for how long, and how soon it says that it cannot."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -12,7 +12,7 @@ from gateway.core.letters import Follow, Forget, Leave, Letter, Parcel, RelayTur
 from gateway.store.base import RelayUnavailable
 from gateway.store.letter_fields import decode_letter, encode_letter
 from gateway.store.relay import RedisRelay
-from tests.access.redis_server import RedisServer, running_redis
+from tests.access.redis_server import RedisServer
 from tests.store import strategies as turns
 from tests.store.samples import rich_turn, turn
 
@@ -35,12 +35,6 @@ LETTERS: st.SearchStrategy[Letter] = st.one_of(
     ),
     st.builds(TurnUnknown, NAMES),
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with running_redis() as server:
-        yield server
 
 
 @pytest.fixture

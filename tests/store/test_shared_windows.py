@@ -1,6 +1,6 @@
 """Moving windows in a real Redis: what counts is what happened within a rate's length, by Redis's clock."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,17 +9,11 @@ from limits import RateLimitItem, parse_many
 
 from gateway.store.base import RelayUnavailable
 from gateway.store.shared_windows import SharedWindows
-from tests.access.redis_server import RedisServer, running_redis
+from tests.access.redis_server import RedisServer
 
 MINUTE_MS = 60_000
 # Far from where a slow machine could make a difference.
 MARGIN_MS = 20_000
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with running_redis() as server:
-        yield server
 
 
 @pytest.fixture
