@@ -3,7 +3,7 @@
 Afterwards each call has an id that is unique in the history and exactly one result, in the order of the calls.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.core.errors import GatewayError
@@ -21,8 +21,10 @@ from gateway.core.request import Entry, RawCall
 NO_RESULT = "No result was given for this call."
 
 
-def system_text(system_prompt: str | None, entries: Iterable[Entry]) -> str | None:
+def system_text(system_prompt: str | None, entries: Sequence[Entry]) -> str | None:
     """Join the system prompts of both places, `system_prompt` first."""
+    if not system_prompt and not entries:
+        return None
     texts = [system_prompt or "", *(entry.text for entry in entries if entry.role == "system")]
     return "\n\n".join(text for text in texts if text.strip()) or None
 

@@ -85,9 +85,6 @@ class KeyPool:
         `last_resort`: nobody else can serve the turn, so that even a key that keeps failing is better than none, and one that
         rests may be asked by one call at a time.
         """
-        only = self.keys[0]
-        if len(self.keys) == 1 and not only.rests and only.breaker.closed and not (untried_only and only.name in tried):
-            return Lease(only, model, forced=False)
         ranks = _AS_A_LAST_RESORT if last_resort else _USABLE
         best: tuple[tuple[int, bool, int], Key, str | None] | None = None
         for key in self._rotated():

@@ -64,7 +64,7 @@ class PromptBuilder:
     def _prompt(self, request: ChatRequest, messages: tuple[Message, ...], entries: Sequence[Entry]) -> Prompt:
         return Prompt(
             messages=messages,
-            system=system_text(request.system_prompt, entries) if request.system_prompt or entries else None,
+            system=system_text(request.system_prompt, entries),
             tools=request.tools,
             tool_choice=request.tool_choice,
             temperature=request.temperature,

@@ -20,7 +20,7 @@ _MOST_TURNS: Final = 256
 _MOST_CHARACTERS: Final = 8 * 1024 * 1024
 _STATEMENTS: Final = 2
 _SLOW_S: Final = 0.05
-"""So long turns that end wait for the statement under way, to share the next one (a twentieth of a turn's CPU)."""
+"""So long turns that end wait for the statement under way, to share the next one (2 % of a turn's CPU)."""
 _HURRIED_S: Final = 0.5
 _CATCH_UP_S: Final = 2.0
 

@@ -4,13 +4,13 @@ import asyncio
 import logging
 import resource
 import socket
-import uuid
 from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError
 
 from gateway.core.errors import GatewayError
+from gateway.core.ids import random_digits
 from gateway.core.jsontext import dumps
 from gateway.web.edge import DEFAULT_HEADERS, PROBLEM_JSON, SERVER_NAME
 from gateway.wire.frames import problem_body
@@ -128,7 +128,7 @@ class Connection(web.RequestHandler):
         """Answer what never reached a handler. The bytes that came are not repeated: not to the client, not in the log."""
         if request.writer.output_size:
             raise ConnectionError("half an answer is out")
-        request_id = uuid.uuid4().hex
+        request_id = random_digits()
         if isinstance(exc, HttpProcessingError):
             log.debug("what is no HTTP was refused: %s", type(exc).__name__, extra={"request_id": request_id})
             detail = _ADDRESS if isinstance(exc, InvalidURLError) else "The request is not valid HTTP."
