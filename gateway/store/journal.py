@@ -1,7 +1,8 @@
-"""The journal: what is known of turns that PostgreSQL does not have yet, in a file that survives the process.
+"""The journal: what is known of turns that PostgreSQL does not have yet, in files that survive the process.
 
-All work with the file happens on one thread of its own, by group commit: what the event loop asks for while the thread is at
-work, or within a moment of its last, goes into the next transaction, so that the busier the server is, the less one turn costs.
+That a turn was accepted is appended to a file at once (`journal_begun`). All else happens on one thread of its own, by group
+commit: what the event loop asks for while the thread is at work goes into the next transaction, so that the busier the server
+is, the less one turn costs.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, TypeVar
@@ -18,9 +20,10 @@ from gateway.core.jsontext import clean
 from gateway.core.turn import Reply, TurnBegun, TurnRecord
 from gateway.store.base import JournalFull
 from gateway.store.journal_batch import Batch, Outcome, process
+from gateway.store.journal_begun import ROW_BYTES, JustBegun
 from gateway.store.journal_db import Sync, sync_data
 from gateway.store.journal_disk import JournalBroken
-from gateway.store.journal_file import ROW_BYTES, JournalFile, Totals, Waiting
+from gateway.store.journal_file import JournalFile, Totals, Waiting
 from gateway.store.journal_rows import Row
 from gateway.store.record_json import encode, encode_record
 
@@ -30,8 +33,6 @@ log = logging.getLogger("gateway.store.journal")
 # What running turns have come to, and which ones are over, is gathered this long (seconds), so that many share a transaction.
 GATHER_S: Final = 0.25
 _GATHERED_PER_S: Final = 1000
-_PAUSE_S: Final = 0.002
-"""Between two transactions: each costs some switches between threads, up to a tenth of a turn's CPU if every turn has its own."""
 
 
 class Journal:
@@ -57,6 +58,7 @@ class Journal:
         self._last_id = 0
         self._fresh: dict[int, tuple[Reply, int]] = {}
         self._gathering: asyncio.TimerHandle | None = None
+        self._begun = JustBegun()
         self._gone: list[int] = []
         self._tidying: asyncio.TimerHandle | None = None
         self.left: Counter[str] = Counter()
@@ -76,6 +78,7 @@ class Journal:
         journal._thread.start()
         try:
             journal.left = await journal._ask(journal._file.open)
+            journal._begun.use(*journal._file.begun)
         except BaseException:
             journal._end_thread()
             raise
@@ -94,23 +97,23 @@ class Journal:
     @property
     def live_bytes(self) -> int:
         """Bytes of all that is kept."""
-        return self._totals.live_bytes
+        underway = self._underway.begin_bytes if self._underway else 0
+        return self._totals.live_bytes + underway + self._next.begin_bytes + self._begun.size
 
     async def begin(self, begun: TurnBegun) -> None:
         """Keep a turn; it survives a kill of the process from then on. Raises `JournalFull`, `JournalBroken`."""
         if self._closed:
             raise JournalBroken("the journal is closed")
         data = encode(begun)
-        size = len(data) + ROW_BYTES
-        underway = self._underway.begin_bytes if self._underway else 0
-        if self._totals.live_bytes + underway + self._next.begin_bytes + size > self._max_bytes:
-            raise JournalFull(f"the journal holds {self._totals.live_bytes} bytes of at most {self._max_bytes}")
+        if self.live_bytes + len(data) + ROW_BYTES > self._max_bytes:
+            raise JournalFull(f"the journal holds {self.live_bytes} bytes of at most {self._max_bytes}")
         self._last_id += 1
-        batch, kept = self._next, self._loop.create_future()
-        batch.writes.begins.append((self._last_id, data))
-        batch.begin_bytes += size
-        batch.waiters.append(kept)
         self._ids[begun.turn_id] = self._last_id
+        if self.ok and self._begun.add(self._last_id, data):
+            self._tidy_soon()
+            return
+        kept = self._loop.create_future()
+        self._next.begin(self._last_id, data, kept)
         self._hand_over_soon()
         try:
             await kept
@@ -139,9 +142,10 @@ class Journal:
             number = self._ids.pop(turn_id, None)
             if number is not None:
                 self._leave(number)
-                self._gone.append(number)
-        if self._gone and self._tidying is None and not self._closed:
-            self._tidying = self._loop.call_later(self._gather_s, self._tidy)
+                if self._begun.pop(number) is None:
+                    self._gone.append(number)
+        if self._gone:
+            self._tidy_soon()
 
     async def end(self, *records: TurnRecord, refused: bool = False) -> None:
         """Put ended turns into the spool (or apart from it, `refused`); fsynced when it returns. Raises `JournalBroken`."""
@@ -156,6 +160,8 @@ class Journal:
             if number is not None:
                 batch.endings[record.begun.turn_id] = number
                 self._leave(number)
+                if (data := self._begun.pop(number)) is not None:
+                    batch.move({number: data})
                 batch.writes.gone.append(number)
         self._hand_over_soon()
         await kept
@@ -186,9 +192,9 @@ class Journal:
         if self._gathering is not None:
             self._gathering.cancel()
             self._gather()
-        self._tidy()
         self._closed = True
-        await self._ask(self._file.close)
+        await self._ask(lambda: None)
+        await self._ask(partial(self._file.close, moved=not self._next.moved))
         self._end_thread()
 
     def _end_thread(self) -> None:
@@ -206,12 +212,17 @@ class Journal:
         self._fresh.clear()
         self._tidy()
 
+    def _tidy_soon(self) -> None:
+        if self._tidying is None and not self._closed:
+            self._tidying = self._loop.call_later(self._gather_s, self._tidy)
+
     def _tidy(self) -> None:
         if self._tidying is not None:
             self._tidying.cancel()
             self._tidying = None
         self._next.writes.gone.extend(self._gone)
         self._gone.clear()
+        self._next.move(*self._begun.move())
         self._hand_over_soon()
 
     async def _ask(self, job: Callable[[], T]) -> T:
@@ -221,7 +232,7 @@ class Journal:
         return await answer
 
     def _hand_over_soon(self) -> None:
-        """At the end of this turn of the loop, so that all that happens in it shares a transaction; some later after another."""
+        """At the end of this turn of the loop, so that all that happens in it shares a transaction; later after a failure."""
         if self._underway is not None or self._handing or not self._next:
             return
         self._handing = True
@@ -234,7 +245,6 @@ class Journal:
         self._handing = False
         if self._next:
             self._underway, self._next = self._next, Batch()
-            self._not_before = self._loop.time() + _PAUSE_S
             self._queue.put(self._underway)
 
     def _work(self) -> None:
@@ -263,10 +273,17 @@ class Journal:
         if self.ok != (error is None):
             self.ok = error is None
             log.log(logging.INFO if self.ok else logging.ERROR, "the journal works again" if self.ok else str(error))
-        if error is not None:
+        if error is None:
+            if batch.writes.full is not None:
+                self._begun.emptied(batch.writes.full)
+            if self._begun.stale:
+                self._tidy_soon()
+        else:
             self._ids.update(batch.endings)
             ending = set(batch.endings.values())
             self._next.writes.gone.extend(number for number in batch.writes.gone if number not in ending)
+            self._next.move(batch.moved, batch.writes.full)
+            self._not_before = self._loop.time() + self._gather_s
         for kept in batch.waiters:
             if kept.done():
                 continue

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from gateway.store.journal_begun import ROW_BYTES, BegunFile
 from gateway.store.journal_disk import JournalBroken
 from gateway.store.journal_file import JournalFile, Totals, Writes
 
@@ -17,17 +18,31 @@ log = logging.getLogger("gateway.store.journal")
 class Batch:
     """One transaction, and what is to be read or moved behind it.
 
-    `waiters` hear whether it was written; `endings` are the running ids of the turns that end in it, by turn id.
+    `waiters` hear whether it was written; `moved` are the turns that come from the files before the journal, by running id;
+    `endings` are the running ids of the turns that end in it, by turn id.
     """
 
     writes: Writes = field(default_factory=Writes)
+    moved: dict[int, bytes] = field(default_factory=dict)
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
     jobs: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = field(default_factory=list)
     endings: dict[str, int] = field(default_factory=dict)
     begin_bytes: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.writes or self.jobs)
+        return bool(self.writes or self.moved or self.jobs)
+
+    def begin(self, number: int, data: bytes, kept: asyncio.Future[None]) -> None:
+        """Let a turn be written that nothing has yet."""
+        self.writes.begins.append((number, data))
+        self.begin_bytes += len(data) + ROW_BYTES
+        self.waiters.append(kept)
+
+    def move(self, turns: dict[int, bytes], full: BegunFile | None = None) -> None:
+        """Let turns from the files before the journal be written to its own, and a file emptied that has none but these."""
+        self.moved.update(turns)
+        self.writes.full = full or self.writes.full
+        self.begin_bytes += sum(len(data) + ROW_BYTES for data in turns.values())
 
 
 @dataclass(slots=True)
@@ -42,6 +57,7 @@ class Outcome:
 def process(file: JournalFile, batch: Batch) -> Outcome:
     """Do a batch's work, on the journal's thread."""
     error: JournalBroken | None = None
+    batch.writes.begins.extend(batch.moved.items())
     if batch.writes:
         failure = _try(lambda: file.write(batch.writes))
         error = None if failure is None else failure if isinstance(failure, JournalBroken) else JournalBroken(repr(failure))

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Final
 
 from gateway.core.turn import Reply, TurnRecord
+from gateway.store import journal_begun as begun
 from gateway.store import journal_disk as disk
 from gateway.store import journal_rows as rows
+from gateway.store.journal_begun import ROW_BYTES, BegunFile
 from gateway.store.journal_db import LARGEST_AT_ONCE, JournalDb, Sync, sync_data
 from gateway.store.journal_disk import FileLock, JournalBroken
 from gateway.store.journal_rows import Row
 from gateway.store.progress_json import Marks, encode_chunk
 from gateway.store.record_json import decode_record
 
-ROW_BYTES: Final = 64
 _LOCK_PATIENCE_S: Final = 10
 _SHRINK_ABOVE_PAGES: Final = 16 * 1024
-_BEGIN: Final = "INSERT INTO running VALUES {}"
+_BEGIN: Final = "INSERT OR IGNORE INTO running VALUES {}"
 _ADD: Final = {
     "spool": "INSERT OR IGNORE INTO spool (turn_id, conversation_id, record) VALUES {}",
     "refused": "INSERT OR IGNORE INTO refused (turn_id, conversation_id, record) VALUES {}",
@@ -62,16 +63,18 @@ class Totals:
 
 @dataclass(slots=True)
 class Writes:
-    """What one transaction writes. `progress`: a reply so far and its time (Unix milliseconds) by running id."""
+    """What one transaction writes. `progress`: a reply so far and its time (Unix milliseconds) by running id; `full` is emptied
+    behind it, when what is in it is here."""
 
     begins: list[tuple[int, bytes]] = field(default_factory=list)
     progress: dict[int, tuple[Reply, int]] = field(default_factory=dict)
     ends: list[Row] = field(default_factory=list)
     refusals: list[Row] = field(default_factory=list)
     gone: list[int] = field(default_factory=list)
+    full: BegunFile | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.begins or self.more)
+        return bool(self.begins or self.full or self.more)
 
     @property
     def more(self) -> bool:
@@ -103,7 +106,7 @@ class JournalFile:
     def open(self) -> Counter[str]:
         """Lock and open the file; turns that a dead process left running become interrupted ones.
 
-        Returns how many turns wait, by conversation.
+        Returns how many turns wait, by conversation; `begun` is there from then on.
         """
         disk.prepare(self._directory)
         self._lock = FileLock.wait(self._db.path, _LOCK_PATIENCE_S)
@@ -112,6 +115,7 @@ class JournalFile:
         try:
             self._db.open()
             left = self._db.attempt(self._end_running)
+            self.begun = self._db.attempt(lambda: begun.open_both(self._db.path))
         except JournalBroken:
             self._db.close()
             self._lock.release()
@@ -122,6 +126,8 @@ class JournalFile:
     def write(self, writes: Writes) -> None:
         """Commit; with an end in it, fsynced."""
         self._db.attempt(lambda: self._write(writes))
+        if writes.full is not None:
+            self._db.attempt(writes.full.clear)
 
     def read(self, limit: int, max_bytes: int) -> list[Waiting]:
         """The turns that have waited longest, in order; what cannot be decoded is set apart, loudly."""
@@ -153,8 +159,8 @@ class JournalFile:
             raise
         return Counter(row.conversation_id for row in part)
 
-    def close(self) -> None:
-        """Checkpoint and let go; a file with nothing in it is deleted."""
+    def close(self, *, moved: bool) -> None:
+        """Checkpoint and let go; a file with nothing in it is deleted, and those before it if all of them was `moved`."""
         empty = False
         try:
             self._db.attempt(self._count)
@@ -163,10 +169,12 @@ class JournalFile:
             log.exception("what the journal holds stays for the next start")
         self._leave_the_dead()
         self._db.close()
-        if empty:
+        for file in self.begun:
+            file.close(remove=moved)
+        if empty and moved:
             disk.remove(self._db.path)
         if self._lock is not None:
-            self._lock.release(remove=empty)
+            self._lock.release(remove=empty and moved)
 
     def _leave_the_dead(self) -> None:
         if self._dead is not None:
@@ -177,8 +185,9 @@ class JournalFile:
         if self._db.troubled:
             self._count()
         if len(writes.begins) <= LARGEST_AT_ONCE and not writes.more:
-            self._db.at_once(_BEGIN, "(?, ?)", writes.begins)
-            self._account(writes, [])
+            if writes.begins:
+                self._db.at_once(_BEGIN, "(?, ?)", writes.begins)
+                self._account(writes, [])
             return
         with self._db.transaction():
             chunks, marks = self._chunks(writes)
@@ -271,8 +280,9 @@ class JournalFile:
         with self._db.transaction():
             self._db.execute(_TAKE_BACK_REFUSED)  # another version of the server may get them through
             self._db.execute("DELETE FROM refused")
-            for part in rows.slices(rows.interrupted_rows(self._db.execute)):
-                self._add("spool", part)
+            for left in (rows.running_rows(self._db.execute), rows.begun_rows(self._db.path, self._db.execute)):
+                for part in rows.slices(left):
+                    self._add("spool", part)
             self._db.execute("DELETE FROM running")
             self._db.execute("DELETE FROM progress")
         self._count()

@@ -2,11 +2,12 @@
 
 import logging
 import sqlite3
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gateway.store import journal_begun
 from gateway.store.journal_disk import SUFFIX, DamageError, FileLock, connect, is_damage, remove, set_aside
 from gateway.store.progress_json import interrupted
 from gateway.store.record_json import decode_begun, encode_record
@@ -60,11 +61,20 @@ def ended_rows(execute: Execute) -> Iterator[Row]:
             yield Row(str(turn_id), str(conversation_id), _blob(record))
 
 
-def interrupted_rows(execute: Execute) -> Iterator[Row]:
+def running_rows(execute: Execute) -> Iterator[Row]:
     """Yield the turns that never ended, each as the record of an interrupted one."""
-    for number, begun in salvage(execute, "running", "id, begun", "id"):
+    return _interrupted(salvage(execute, "running", "id, begun", "id"), execute)
+
+
+def begun_rows(path: Path, execute: Execute | None = None) -> Iterator[Row]:
+    """The same for those in the two files beside the journal at `path`, some of which may be in the journal as well."""
+    return _interrupted(journal_begun.read(path), execute)
+
+
+def _interrupted(running: Iterable[tuple[object, ...]], execute: Execute | None) -> Iterator[Row]:
+    for number, begun in running:
         try:
-            record = interrupted(decode_begun(_blob(begun)), _chunks(execute, number))
+            record = interrupted(decode_begun(_blob(begun)), () if execute is None else _chunks(execute, number))
         except ValueError:
             log.exception("a running turn in the journal cannot be read")
             continue
@@ -107,10 +117,12 @@ def left_in(path: Path) -> Iterator[list[Row]]:
         if isinstance(error, sqlite3.Error) and not is_damage(error):
             raise
         yield from left_in_damaged(set_aside(path, error))
+        yield from slices(begun_rows(path))
         return
     with closing(connection):
         yield from slices(ended_rows(connection.execute))
-        yield from slices(interrupted_rows(connection.execute))
+        yield from slices(running_rows(connection.execute))
+        yield from slices(begun_rows(path, connection.execute))
 
 
 def left_in_damaged(path: Path, *, running_too: bool = True) -> Iterator[list[Row]]:
@@ -119,7 +131,7 @@ def left_in_damaged(path: Path, *, running_too: bool = True) -> Iterator[list[Ro
         with closing(connect(path, trusted=False)) as connection:
             yield from slices(ended_rows(connection.execute))
             if running_too:
-                yield from slices(interrupted_rows(connection.execute))
+                yield from slices(running_rows(connection.execute))
     except (DamageError, sqlite3.Error, OSError) as error:
         log.error("no more can be read of %s: %s", path, error)  # noqa: TRY400
 
@@ -150,6 +162,7 @@ def left_by_the_dead(directory: Path, own: Path) -> Generator[list[Row]]:
         try:
             yield from left_in(path)
             remove(path)
+            journal_begun.remove(path)
             drained = True
         except (OSError, sqlite3.Error):
             log.exception("the journal %s is left for the next start", path)

@@ -40,7 +40,7 @@ async def _fill_the_disk(server: Server, url: str) -> None:
     async with Crowd(lambda: server.url, Manner(words=30, gaps_ms=(15,)), seed=2) as crowd:
         running = [asyncio.create_task(crowd.ask(crowd.question(streamed=True))) for _ in range(3)]
         await reported(server.url, lambda body: body["active_turns"] == 3)
-        process.rlimit(psutil.RLIMIT_FSIZE, (4096, before[1]))
+        process.rlimit(psutil.RLIMIT_FSIZE, (1, before[1]))
         refused = await crowd.ask()
         assert (refused.status, refused.code) == (503, "overloaded")
         assert {((await one).end, one.result().body["logged"]) for one in running} == {("done", "stored")}

@@ -9,17 +9,18 @@ from tests.store.journal_turns import begun, record, reply, rich_reply
 
 
 async def main(directory: Path, name: str) -> None:
-    journal = await Journal.open(directory, name, max_bytes=1 << 30, gather_s=0)
+    journal = await Journal.open(directory, name, max_bytes=1 << 30, gather_s=3600)
     silent, speaking, ended, stored = (begun(f"{name}-{kind}") for kind in ("silent", "speaking", "ended", "stored"))
     for turn in (silent, speaking, ended, stored):
         await journal.begin(turn)
     for text in ("المعنى: ", "المعنى: جمع", rich_reply()):
         journal.progress(speaking.turn_id, text if not isinstance(text, str) else reply(text))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.02)  # longer than what has come is gathered
     await journal.end(record(ended, "انتهى"))
     journal.forget((stored.turn_id,))
     await journal.begin(begun(f"{name}-last"))
     await journal.read(1, 1)  # what was asked for before is written before
+    await journal.begin(begun(f"{name}-newest"))
     print("ready", flush=True)
     await asyncio.Event().wait()
 

@@ -6,7 +6,6 @@ import resource
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -15,28 +14,10 @@ import pytest
 from gateway.store.base import JournalFull
 from gateway.store.journal import Journal
 from gateway.store.journal_disk import JournalBroken
+from tests.store.disks import Disk
 from tests.store.journal_turns import begun, record, reply
 
 PLENTY = 1 << 30
-
-
-class Disk:
-    """Counts flushes; can hold one up (`free` cleared, `entered` tells when it has begun), or fail."""
-
-    def __init__(self) -> None:
-        self.flushes = 0
-        self.entered = threading.Event()
-        self.free = threading.Event()
-        self.free.set()
-        self.error: OSError | None = None
-
-    def sync(self, descriptor: int) -> None:
-        self.entered.set()
-        self.free.wait()
-        if self.error is not None:
-            raise self.error
-        os.fsync(descriptor)
-        self.flushes += 1
 
 
 @pytest.fixture
@@ -49,8 +30,18 @@ async def journal(tmp_path: Path, disk: Disk) -> AsyncIterator[Journal]:
     opened = await Journal.open(tmp_path / "journal", "0", max_bytes=PLENTY, gather_s=0, sync=disk.sync)
     yield opened
     disk.free.set()
-    disk.error = None
+    disk.broken = False
     await opened.close()
+
+
+async def fail_once(journal: Journal, disk: Disk) -> None:
+    """Turns that begin after this are kept by the thread, until it has succeeded."""
+    disk.broken = True
+    with pytest.raises(JournalBroken):
+        await journal.end(record(conversation="conv-ended"))
+    await journal.discard(await journal.read(10, PLENTY))
+    disk.broken = False
+    disk.entered.clear()
 
 
 def works(journal: Journal) -> bool:
@@ -108,11 +99,10 @@ async def test_what_comes_while_the_disk_is_busy_shares_the_next_transaction(jou
     first = asyncio.create_task(journal.end(record()))
     await asyncio.to_thread(disk.entered.wait)
     ends = [asyncio.create_task(journal.end(record())) for _ in range(100)]
-    begins = [asyncio.create_task(journal.begin(begun())) for _ in range(100)]
-    await asyncio.sleep(0)
-    assert not any(task.done() for task in (first, *ends, *begins)), "an end waits for the disk"
+    await asyncio.gather(*(journal.begin(begun()) for _ in range(100)))
+    assert not any(task.done() for task in (first, *ends)), "an end waits for the disk, a begin does not"
     disk.free.set()
-    await asyncio.gather(first, *ends, *begins)
+    await asyncio.gather(first, *ends)
     assert disk.flushes == 2
     assert journal.spooled == 101
 
@@ -125,11 +115,11 @@ async def test_a_begin_needs_no_flush(journal: Journal, disk: Disk) -> None:
 async def test_a_failing_flush_is_told_and_the_turn_can_be_ended_again(journal: Journal, disk: Disk) -> None:
     one = record()
     await journal.begin(one.begun)
-    disk.error = OSError(5, "Input/output error")
+    disk.broken = True
     with pytest.raises(JournalBroken, match="Input/output error"):
         await journal.end(one)
     assert not works(journal)
-    disk.error = None
+    disk.broken = False
     await journal.end(one)
     assert works(journal)
     assert [row.record for row in await journal.read(10, PLENTY)] == [one]
@@ -158,18 +148,18 @@ async def test_a_full_journal_refuses_new_turns_and_keeps_running_ones(tmp_path:
 
 
 async def test_turns_on_their_way_to_the_disk_count_for_its_bound(tmp_path: Path, disk: Disk) -> None:
-    journal = await Journal.open(tmp_path, "0", max_bytes=20_000, sync=disk.sync)
+    journal = await Journal.open(tmp_path, "0", max_bytes=20_000, gather_s=0, sync=disk.sync)
     disk.free.clear()
     ending = asyncio.create_task(journal.end(record()))
-    asked = [asyncio.create_task(journal.begin(begun(question="س" * 3_000))) for _ in range(2)]
+    await journal.begin(begun(question="س" * 3_000))
     await asyncio.to_thread(disk.entered.wait)
-    asked += [asyncio.create_task(journal.begin(begun(question="س" * 3_000))) for _ in range(2)]
+    await journal.begin(begun(question="س" * 3_000))
     await asyncio.sleep(0)
-    assert [task.done() for task in asked] == [False, False, False, True]
-    disk.free.set()
-    await asyncio.gather(ending, *asked[:3])
+    await journal.begin(begun(question="س" * 3_000))
     with pytest.raises(JournalFull):
-        await asked[3]
+        await journal.begin(begun(question="س" * 3_000))
+    disk.free.set()
+    await ending
     await journal.close()
 
 
@@ -190,6 +180,7 @@ async def test_what_had_come_of_a_turn_goes_with_it(tmp_path: Path, journal: Jou
 
 @pytest.mark.parametrize("underway", [True, False], ids=["underway", "queued"])
 async def test_a_turn_whose_asker_leaves_early_is_not_kept(tmp_path: Path, journal: Journal, disk: Disk, underway: bool) -> None:
+    await fail_once(journal, disk)
     disk.free.clear()
     ending = asyncio.create_task(journal.end(record(conversation="conv-ended")))
     if not underway:

@@ -1,11 +1,8 @@
 """What is found again after a process died, or a file was damaged."""
 
-import asyncio
 import fcntl
 import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,42 +11,9 @@ import pytest
 from gateway.core.turn import TurnRecord
 from gateway.store.journal import Journal
 from gateway.store.journal_disk import FileLock, JournalBroken
+from tests.store.disks import Disk
+from tests.store.journal_left import PLENTY, by_conversation, found, killed
 from tests.store.journal_turns import begun, record, rich_reply
-from tests.store.writing import BrokenDisk
-
-PLENTY = 1 << 30
-ROOT = Path(__file__).resolve().parents[2]
-
-
-async def killed(directory: Path, *names: str) -> None:
-    """Let processes keep turns in the folder, all at the same time, and kill them in the middle of it."""
-    command = (sys.executable, "-m", "tests.store.journal_child", str(directory))
-    children = [await asyncio.create_subprocess_exec(*command, name, cwd=ROOT, stdout=subprocess.PIPE) for name in names]
-    for child in children:
-        assert child.stdout is not None
-        assert await child.stdout.readline() == b"ready\n"
-    for child in children:
-        child.kill()
-        await child.wait()
-
-
-async def found(directory: Path, name: str = "0") -> list[TurnRecord]:
-    """All that the next process finds in the folder; it then takes it for written."""
-    journal = await Journal.open(directory, name, max_bytes=PLENTY)
-    while await journal.adopt() is not None:
-        pass
-    records: list[TurnRecord] = []
-    while waiting := await journal.read(1000, PLENTY):
-        records.extend(row.record for row in waiting)
-        await journal.discard(waiting)
-    await journal.close()
-    return records
-
-
-def by_conversation(records: list[TurnRecord]) -> dict[str, TurnRecord]:
-    named = {one.begun.conversation_id: one for one in records}
-    assert len(named) == len(records)
-    return named
 
 
 def check_what_was_kept(turns: dict[str, TurnRecord], name: str) -> None:
@@ -59,14 +23,14 @@ def check_what_was_kept(turns: dict[str, TurnRecord], name: str) -> None:
     assert (speaking.status, speaking.reply) == ("interrupted", rich_reply())
     assert speaking.error is not None
     assert speaking.error.retryable
-    assert turns[f"{name}-silent"].ended.status == turns[f"{name}-last"].ended.status == "interrupted"
+    assert {turns[f"{name}-{kind}"].ended.status for kind in ("silent", "last", "newest")} == {"interrupted"}
     assert turns[f"{name}-silent"].ended.reply.content == ""
 
 
 async def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     await killed(tmp_path, "0")
     turns = by_conversation(await found(tmp_path))
-    assert len(turns) == 4
+    assert len(turns) == 5
     check_what_was_kept(turns, "0")
     assert await found(tmp_path) == []
 
@@ -74,7 +38,7 @@ async def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
 async def test_what_other_dead_processes_left_is_adopted_and_their_files_go(tmp_path: Path) -> None:
     await killed(tmp_path, "1", "2", "3")
     turns = by_conversation(await found(tmp_path))
-    assert len(turns) == 12
+    assert len(turns) == 15
     for name in ("1", "2", "3"):
         check_what_was_kept(turns, name)
     assert list(tmp_path.iterdir()) == []
@@ -104,17 +68,17 @@ async def test_adopting_survives_being_killed_itself(tmp_path: Path) -> None:
     assert await journal.adopt() is not None
     await journal.close()
     assert (tmp_path / "1.sqlite").exists(), "not deleted before all of it is safe"
-    assert len(by_conversation(await found(tmp_path))) == 4
+    assert len(by_conversation(await found(tmp_path))) == 5
 
 
 async def test_what_cannot_be_adopted_for_want_of_room_stays_where_it_is(tmp_path: Path) -> None:
     await killed(tmp_path, "1")
-    disk = BrokenDisk()
+    disk = Disk()
     journal = await Journal.open(tmp_path, "0", max_bytes=PLENTY, sync=disk.sync)
     disk.broken = True
     with pytest.raises(JournalBroken):
         await journal.adopt()
-    assert len(by_conversation(await found(tmp_path, "1"))) == 4, "its lock was let go of"
+    assert len(by_conversation(await found(tmp_path, "1"))) == 5, "its lock was let go of"
     await journal.close()
 
 

@@ -9,8 +9,9 @@ import pytest
 from gateway.store.base import Receipt
 from gateway.store.drain import Pace
 from gateway.store.pending import NotLogged
+from tests.store.disks import Disk
 from tests.store.journal_turns import FakeStore, record
-from tests.store.writing import BrokenDisk, away, texts, there, until, writing
+from tests.store.writing import away, texts, there, until, writing
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ async def test_in_a_hurry_a_hanging_statement_is_not_waited_for_long(tmp_path: P
 
 @pytest.mark.parametrize("back", ["journal", "database"])
 async def test_while_both_fail_a_turn_waits_for_either(tmp_path: Path, store: FakeStore, back: str) -> None:
-    disk = BrokenDisk()
+    disk = Disk()
     async with writing(tmp_path, store, sync=disk.sync) as writer:
         store.script, disk.broken = away, True
         puts = [asyncio.create_task(writer.put(record(content=f"{number}", conversation="conv-1"))) for number in range(3)]
@@ -103,7 +104,7 @@ async def test_while_both_fail_a_turn_waits_for_either(tmp_path: Path, store: Fa
 
 
 async def test_while_both_fail_the_asker_is_told_at_last_and_the_turn_still_tried(tmp_path: Path, store: FakeStore) -> None:
-    disk = BrokenDisk()
+    disk = Disk()
     async with writing(tmp_path, store, sync=disk.sync, give_up_s=0.01) as writer:
         store.script, disk.broken = away, True
         with pytest.raises(NotLogged):
@@ -115,7 +116,7 @@ async def test_while_both_fail_the_asker_is_told_at_last_and_the_turn_still_trie
 async def test_a_turn_that_nobody_took_is_named_at_the_end(
     tmp_path: Path, store: FakeStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    disk = BrokenDisk()
+    disk = Disk()
     one = record()
     async with writing(tmp_path, store, sync=disk.sync) as writer:
         store.script, disk.broken = away, True
@@ -128,7 +129,7 @@ async def test_a_turn_that_nobody_took_is_named_at_the_end(
 
 
 async def test_what_is_stuck_gets_another_chance_at_the_end(tmp_path: Path, store: FakeStore) -> None:
-    disk = BrokenDisk()
+    disk = Disk()
     async with writing(tmp_path, store, sync=disk.sync, pace=Pace(first_s=100, longest_s=100)) as writer:
         store.script = away
         await writer.put(record(content="1"))

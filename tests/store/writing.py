@@ -1,7 +1,6 @@
 """A writer on a real journal and a store that does what the test says."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -52,19 +51,6 @@ def away(_records: Sequence[TurnRecord]) -> Exception:
 
 def there(_records: Sequence[TurnRecord]) -> None:
     """A script: the database answers."""
-
-
-class BrokenDisk:
-    """Flushes, or fails to while `broken`."""
-
-    def __init__(self) -> None:
-        self.broken = False
-
-    def sync(self, descriptor: int) -> None:
-        """Flush a file descriptor."""
-        if self.broken:
-            raise OSError(5, "Input/output error")
-        os.fsync(descriptor)
 
 
 def texts(store: FakeStore) -> list[str]:

@@ -1,0 +1,25 @@
+"""A disk that does what the test says."""
+
+import os
+import threading
+
+
+class Disk:
+    """Counts flushes; holds one up while `free` is cleared (`entered` tells when it has begun), or fails while `broken`."""
+
+    def __init__(self, *, free: bool = True) -> None:
+        self.flushes = 0
+        self.broken = False
+        self.entered = threading.Event()
+        self.free = threading.Event()
+        if free:
+            self.free.set()
+
+    def sync(self, descriptor: int) -> None:
+        """Flush a file descriptor."""
+        self.entered.set()
+        self.free.wait()
+        if self.broken:
+            raise OSError(5, "Input/output error")
+        os.fsync(descriptor)
+        self.flushes += 1
