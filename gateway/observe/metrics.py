@@ -9,13 +9,12 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from gateway.core.turn import TurnEnded, TurnRecord
+from gateway.core.turn import TurnRecord
 from gateway.observe.gauges import Gauges, Sample
 from gateway.store.base import Receipt
 
@@ -30,15 +29,28 @@ _SHORT: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
-@dataclass(frozen=True, slots=True)
 class _Usual:
-    """What nearly every turn of a model adds to: finding a labelled child costs more than adding to it."""
+    """What nearly every turn of a model adds to. Finding a labelled child costs more than adding to it, and that more than adding
+    to a number: what turns that are counted together come to is added at once."""
 
-    completed: Counter
-    first: Histogram
-    total: Histogram
-    tokens: tuple[Counter, ...]
-    cost: Counter
+    __slots__ = ("_amounts", "_counters", "first", "total")
+
+    def __init__(self, first: Histogram, total: Histogram, *counters: Counter) -> None:
+        self.first = first
+        self.total = total
+        self._counters = counters
+        self._amounts = [0.0] * len(counters)
+
+    def add(self, *amounts: float | None) -> None:
+        """Remember a turn's amounts, one for each counter."""
+        self._amounts = [sum_ + (amount or 0.0) for sum_, amount in zip(self._amounts, amounts, strict=True)]
+
+    def count(self) -> None:
+        """Let the counters have what is remembered."""
+        for counter, amount in zip(self._counters, self._amounts, strict=True):
+            if amount:
+                counter.inc(amount)
+        self._amounts = [0.0] * len(self._counters)
 
 
 class Metrics:
@@ -86,47 +98,48 @@ class Metrics:
                 self._add(record, receipt, logged_at)
             except Exception:
                 log.exception("a turn could not be counted", extra={"turn_id": record.begun.turn_id})
+        for usual in self._usual.values():
+            usual.count()
 
     def _add(self, record: TurnRecord, receipt: Receipt, logged_at: float) -> None:
         begun, ended = record.begun, record.ended
         usual = self._usual.get((ended.provider, ended.model)) or self._usual_of(ended.provider, ended.model)
-        if ended.status == "completed":
-            usual.completed.inc()
-        else:
-            self._turns.labels(ended.provider, ended.status).inc()
         usual.total.observe((ended.ended_ms - begun.started_ms) / 1000)
         if ended.first_output_ms is not None:
             usual.first.observe((ended.first_output_ms - begun.started_ms) / 1000)
         self._store.observe(max(0.0, logged_at - ended.ended_ms / 1000))
-        self._add_usage(usual, ended)
-        if receipt.message_id is None:
-            self._spooled.inc()
-        if ended.error is not None or ended.attempts:
-            self._rare(record)
-
-    def _add_usage(self, usual: _Usual, ended: TurnEnded) -> None:
+        completed = ended.status == "completed"
         usage = ended.reply.usage
-        counts = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens)
-        for counter, count in zip(usual.tokens, counts, strict=True):
-            if count:
-                counter.inc(count)
-        if ended.cost_usd is not None:
-            usual.cost.inc(ended.cost_usd)
-        elif ended.first_output_ms is not None:
-            self._unpriced.labels(ended.provider, ended.model).inc()
+        usual.add(
+            completed,
+            ended.cost_usd,
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cached_tokens,
+            usage.cache_write_tokens,
+            usage.reasoning_tokens,
+        )
+        if not completed or ended.attempts or ended.cost_usd is None or receipt.message_id is None:
+            self._rare(record, receipt)
 
-    def _usual_of(self, provider: str, model: str) -> "_Usual":
-        self._usual[provider, model] = _Usual(
-            self._turns.labels(provider, "completed"),
+    def _usual_of(self, provider: str, model: str) -> _Usual:
+        usual = self._usual[provider, model] = _Usual(
             self._first.labels(provider),
             self._total.labels(provider),
-            tuple(self._tokens.labels(provider, model, kind) for kind in TOKEN_KINDS),
+            self._turns.labels(provider, "completed"),
             self._cost.labels(provider, model),
+            *(self._tokens.labels(provider, model, kind) for kind in TOKEN_KINDS),
         )
-        return self._usual[provider, model]
+        return usual
 
-    def _rare(self, record: TurnRecord) -> None:
+    def _rare(self, record: TurnRecord, receipt: Receipt) -> None:
         ended = record.ended
+        if ended.status != "completed":
+            self._turns.labels(ended.provider, ended.status).inc()
+        if ended.cost_usd is None and ended.first_output_ms is not None:
+            self._unpriced.labels(ended.provider, ended.model).inc()
+        if receipt.message_id is None:
+            self._spooled.inc()
         if ended.error is not None:
             self._errors.labels(ended.provider, ended.error.code).inc()
         for attempt in ended.attempts:
