@@ -11,16 +11,16 @@ from gateway.core.errors import GatewayError
 from gateway.core.events import Event, Failed, Finished
 from gateway.core.fold import Fold
 from gateway.core.messages import KeptState, Prompt
-from gateway.core.turn import TurnEnded, TurnError, TurnRecord, TurnStatus
+from gateway.core.turn import TurnBegun, TurnEnded, TurnError, TurnRecord, TurnStatus
 from gateway.engine.abandon import Abandonment
 from gateway.engine.alarms import ring_in
-from gateway.engine.attempts import Attempts
+from gateway.engine.attempts import Attempts, Source
 from gateway.engine.kept import KeptTurns
 from gateway.engine.live import LiveTurn
 from gateway.engine.recent import RecentCalls
-from gateway.engine.records import INTERRUPTED, NOT_KEPT, NOT_LOGGED, begun_of, error_of, now_ms, shutting_down
-from gateway.engine.records import NewTurn as NewTurn
+from gateway.engine.records import INTERRUPTED, NOT_KEPT, NOT_LOGGED, error_of, now_ms, shutting_down
 from gateway.engine.replay import not_logged, outcome_of
+from gateway.engine.routing import Choice
 from gateway.engine.trail import Price, Trail
 from gateway.engine.watcher import Begun, Ended, tell
 from gateway.store.base import JournalFull, Receipt, TurnLog
@@ -51,7 +51,9 @@ class _Run:
     """
 
     turn: LiveTurn
-    new: NewTurn
+    choice: Choice
+    prompt: Prompt
+    source: Source
     trail: Trail
     task: asyncio.Task[None] | None = None
     ending: TurnStatus | None = None
@@ -93,17 +95,21 @@ class Engine:
         """How many readers are attached to running turns."""
         return sum(run.turn.readers for run in self._runs.values())
 
-    def start(self, new: NewTurn) -> LiveTurn:
-        """Begin a turn in a task of its own. Raises `GatewayError`: `overloaded`, `shutting_down`."""
+    def start(
+        self, begun: TurnBegun, choice: Choice, prompt: Prompt, *, source: Source | None = None, attended: bool = False
+    ) -> LiveTurn:
+        """Begin a turn in a task of its own. `source`: where the reply is to come from, if not from the providers; `attended`:
+        whoever starts it reads it before anything else can happen. Raises `GatewayError`: `overloaded`, `shutting_down`."""
         if self.draining:
             raise shutting_down()
         if len(self._runs) >= self._limits.max_active_turns:
             raise GatewayError("overloaded", "The server is busy; try again in a moment.", retry_after=5)
-        turn = LiveTurn(begun_of(new), Fold(time.time), self.abandonment.left_alone)
-        turn_id = turn.begun.turn_id
-        run = self._runs[turn_id] = _Run(turn, new, Trail(turn.begun.provider, turn.begun.model, turn.fold))
-        self._by_conversation.setdefault(new.conversation_id, {})[turn_id] = run
-        if not new.attended:
+        turn = LiveTurn(begun, Fold(time.time), self.abandonment.left_alone)
+        turn_id = begun.turn_id
+        trail = Trail(begun.provider, begun.model, turn.fold)
+        run = self._runs[turn_id] = _Run(turn, choice, prompt, source or self._attempts, trail)
+        self._by_conversation.setdefault(begun.conversation_id, {})[turn_id] = run
+        if not attended:
             self.abandonment.begun(turn)
         run.task = turn.loop.create_task(self._run(run), name=turn_id)
         return turn
@@ -217,10 +223,7 @@ class Engine:
             run.task.cancel()
 
     async def _consume(self, run: _Run) -> None:
-        new = run.new
-        take = partial(self._take, run)
-        source = new.source or self._attempts
-        await source.run(new.choice, new.prepared.prompt, run.trail, take, stream=new.streamed)
+        await run.source.run(run.choice, run.prompt, run.trail, partial(self._take, run), stream=run.turn.begun.streamed)
         if run.turn.fold.terminal is None:
             raise GatewayError("provider_error", "The reply broke off.")
 
@@ -241,13 +244,13 @@ class Engine:
 
     def _save_soon(self, run: _Run) -> None:
         """At once when it was long ago; the fewer turns run, the less a kill of the process takes from them."""
-        loop = asyncio.get_running_loop()
+        loop = run.turn.loop
         pace_s = min(PROGRESS_S, max(_LEAST_S, len(self._runs) / _SAVES_PER_S))
         run.unsaved = loop.call_at(max(loop.time(), run.saved_at + pace_s), self._save, run)
 
     def _save(self, run: _Run) -> None:
         run.unsaved = None
-        run.saved_at = asyncio.get_running_loop().time()
+        run.saved_at = run.turn.loop.time()
         self._log.progress(run.turn.begun, run.turn.fold.reply())
 
     def _ended(self, run: _Run, status: TurnStatus) -> TurnEnded:
@@ -261,7 +264,7 @@ class Engine:
             reply=reply,
             ended_ms=now_ms(),
             first_output_ms=turn.first_output_ms,
-            cost_usd=self._cost(trail, None if status == "completed" else run.new.prepared.prompt),
+            cost_usd=self._cost(trail, None if status == "completed" else run.prompt),
             error=error_of(status, turn.fold),
             attempts=tuple(trail.attempts),
             abandoned=run.abandoned,

@@ -8,17 +8,17 @@ from gateway.access.charges import Ledger
 from gateway.access.quota import Quota, tightest
 from gateway.access.rates import RateLimits
 from gateway.core.errors import GatewayError
-from gateway.core.ids import new_conversation_id
+from gateway.core.ids import new_conversation_id, new_turn_id
 from gateway.core.request import ChatRequest
-from gateway.core.turn import TurnRecord
+from gateway.core.turn import TurnBegun, TurnRecord
 from gateway.core.value import value
 from gateway.engine.answers import Answers, Wish
 from gateway.engine.idempotency import Keys
 from gateway.engine.live import LiveTurn
 from gateway.engine.prompt import PromptBuilder
-from gateway.engine.records import shutting_down
+from gateway.engine.records import now_ms, shutting_down
 from gateway.engine.routing import Router
-from gateway.engine.runner import Engine, NewTurn
+from gateway.engine.runner import Engine
 from gateway.store.base import Receipt, Store, StoreUnavailable, Viewer
 
 _REMEMBERED: Final = 20_000
@@ -120,29 +120,30 @@ class Intake:
         try:
             if request.conversation_id:
                 await self._check_race(conversation_id, caller.id)
-            turn = self._engine.start(
-                NewTurn(
-                    conversation_id=conversation_id,
-                    caller=caller.id,
-                    choice=choice,
-                    prepared=prepared,
-                    request_hash=request.body_hash,
-                    request_id=request_id,
-                    idempotency_key=idempotency_key,
-                    streamed=streamed,
-                    simulated=self._simulated,
-                    turn_id=turn_id,
-                    charged_on=charge.charged_on,
-                    uncounted=charge.uncounted,
-                    source=source,
-                    attended=idempotency_key is None,
-                )
+            begun = TurnBegun(
+                turn_id=turn_id or new_turn_id(),
+                conversation_id=conversation_id,
+                caller=caller.id,
+                provider=choice.target.name,
+                model=choice.model,
+                question=prepared.question,
+                question_parts=prepared.question_parts,
+                tool_results=prepared.tool_results,
+                started_ms=now_ms(),
+                request_hash=request.body_hash,
+                request_id=request_id,
+                idempotency_key=idempotency_key,
+                streamed=streamed,
+                simulated=self._simulated,
+                charged_on=charge.charged_on,
+                uncounted=charge.uncounted,
             )
+            turn = self._engine.start(begun, choice, prepared.prompt, source=source, attended=idempotency_key is None)
         except BaseException:
             charge.close()
             raise
-        charge.begun(turn.begun.turn_id)
-        turn.when_ended(lambda outcome: charge.close(TurnRecord(turn.begun, outcome.ended) if outcome.ended else None))
+        charge.begun(begun.turn_id)
+        turn.when_ended(lambda outcome: charge.close(TurnRecord(begun, outcome.ended) if outcome.ended else None))
         if source is not None:
             turn.when_ended(lambda _: source.close())
         return turn, tightest(rate, charge.quota)

@@ -5,14 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.core.events import Event, Finished, TextDelta, UsageReported
+from gateway.core.ids import new_turn_id
 from gateway.core.messages import Prompt, TextPart, UserMessage
 from gateway.core.turn import Reply, TurnBegun, TurnRecord
-from gateway.engine.attempts import Attempts, Take
+from gateway.engine.attempts import Attempts, Source, Take
 from gateway.engine.live import LiveTurn
-from gateway.engine.prompt import Prepared
 from gateway.engine.recent import RecentCalls
+from gateway.engine.records import now_ms
 from gateway.engine.routing import Choice, Target
-from gateway.engine.runner import Engine, Limits, NewTurn
+from gateway.engine.runner import Engine, Limits
 from gateway.engine.trail import Trail
 from gateway.providers.base import Provider
 from gateway.store.base import Receipt
@@ -27,7 +28,7 @@ def unused(*_: Any) -> Any:
 
 
 TARGET = Target("openai", Provider(unused, unused, unused, unused), "http://unused", ("key",), ("m",))
-PREPARED = Prepared(Prompt((UserMessage((TextPart("سؤال"),)),)), "سؤال", None, ())
+PROMPT = Prompt((UserMessage((TextPart("سؤال"),)),))
 
 
 class Halt:
@@ -120,19 +121,25 @@ class Stage:
             self.script, self.log, self.recent, replace(LIMITS, **limits), price or (lambda provider, model, usage: 0.25)
         )
 
-    def start(self, conversation_id: str = "conv-1", **fields: Any) -> LiveTurn:
+    def start(
+        self, conversation_id: str = "conv-1", *, source: Source | None = None, attended: bool = False, **fields: Any
+    ) -> LiveTurn:
         values: dict[str, Any] = {
+            "turn_id": new_turn_id(),
             "conversation_id": conversation_id,
             "caller": "user-1",
-            "choice": Choice(TARGET, "m", pinned=False),
-            "prepared": PREPARED,
+            "provider": TARGET.name,
+            "model": "m",
+            "question": "سؤال",
+            "question_parts": None,
+            "tool_results": (),
+            "started_ms": now_ms(),
             "request_hash": "hash",
             "request_id": "req-1",
-            "idempotency_key": None,
             "streamed": True,
-            "simulated": False,
         }
-        return self.engine.start(NewTurn(**values | fields))
+        choice = Choice(TARGET, "m", pinned=False)
+        return self.engine.start(TurnBegun(**values | fields), choice, PROMPT, source=source, attended=attended)
 
     async def over(self) -> None:
         """Wait until nothing runs any more; nothing may be left behind then."""

@@ -15,7 +15,7 @@ from gateway.engine.live import LiveTurn
 from gateway.engine.routing import Choice
 from gateway.engine.trail import Trail
 from gateway.store.base import StoreUnavailable
-from tests.engine.stage import GOOD, PREPARED, TARGET, Halt, Script, Stage, Step
+from tests.engine.stage import GOOD, PROMPT, TARGET, Halt, Script, Stage, Step
 from tests.engine.turns import body_of, soon
 
 CHOICE = Choice(TARGET, "m", pinned=False)
@@ -66,7 +66,7 @@ class Shared(Stage):
         self.answers = Answers(self.scripts, self.store, 60, self.counted.append)
 
     def ask(self, **fields: Any) -> LiveTurn:
-        source = self.answers.question(CHOICE, PREPARED.prompt, "usual")
+        source = self.answers.question(CHOICE, PROMPT, "usual")
         assert isinstance(source, Question)
         turn = self.start(source=source, **fields)
         turn.when_ended(lambda _: source.close())

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 
 from gateway.core.errors import KINDS
-from gateway.core.ids import turn_time
+from gateway.core.ids import new_turn_id, turn_time
 from gateway.core.jsontext import is_object, loads
 from gateway.core.messages import Prompt, TextPart, UserMessage
 from gateway.core.turn import Reply, TurnBegun, TurnRecord
@@ -20,12 +20,12 @@ from gateway.engine.backoff import Backoff
 from gateway.engine.breaker import BreakerPolicy
 from gateway.engine.live import LiveTurn
 from gateway.engine.policy import Policy
-from gateway.engine.prompt import Prepared
 from gateway.engine.reader import Reader
 from gateway.engine.recent import RecentCalls
+from gateway.engine.records import now_ms
 from gateway.engine.rests import RestPolicy
 from gateway.engine.routing import Router, Target
-from gateway.engine.runner import Engine, Limits, NewTurn
+from gateway.engine.runner import Engine, Limits
 from gateway.engine.upstream import Timeouts, Upstream, open_session
 from gateway.providers.registry import PROVIDERS
 from gateway.store.base import Receipt
@@ -140,8 +140,22 @@ class Bench:
         cell = f"cell-{next(self._numbers)}"
         prompt = Prompt((UserMessage((TextPart(f"{question} {cell}."),)),), max_tokens=400)
         choice = self.routers[engine].choose(provider, None)
-        prepared = Prepared(prompt, question, None, ())
-        turn = engine.start(NewTurn(f"conv-{cell}", None, choice, prepared, "hash", cell, None, stream, simulated=True))
+        begun = TurnBegun(
+            turn_id=new_turn_id(),
+            conversation_id=f"conv-{cell}",
+            caller=None,
+            provider=choice.target.name,
+            model=choice.model,
+            question=question,
+            question_parts=None,
+            tool_results=(),
+            started_ms=now_ms(),
+            request_hash="hash",
+            request_id=cell,
+            streamed=stream,
+            simulated=True,
+        )
+        turn = engine.start(begun, choice, prompt)
         told = await told_of(turn)
         return Seen(told, log.records[turn.begun.turn_id], self._calls_of(cell))
 
