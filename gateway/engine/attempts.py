@@ -94,15 +94,14 @@ class Attempts:
             if call.mark is not None and take([call.mark]):
                 return
             asked = prompt if begun is None else continued(prompt, begun, prefill=wire.prefill(call.stop.model))
-            request = wire.encode(asked, call.route, stream)
             heard = partial(_note_limits, lease, wire)
             if stream:
                 passage = _Passage(take, lease, trail, None if begun is None else Seam(begun, trail))
-                await self._upstream.stream(wire, request, passage.take, heard)
+                await self._upstream.stream(wire, wire.encode(asked, call.route, True), passage.take, heard)
                 if passage.failure is not None:
                     raise passage.failure
                 return
-            batch = _good(await self._upstream.whole(wire, request, heard), trail)
+            batch = _good(await self._upstream.whole(wire, wire.encode(asked, call.route, False), heard), trail)
             lease.succeeded()
             take(batch)
         except UpstreamError as error:

@@ -8,8 +8,9 @@ import aiohttp
 
 from gateway.core.errors import UpstreamError
 from gateway.core.events import Event, Failed, Finished, ReasoningDelta, SourceFound, TextDelta, ToolCalled
-from gateway.engine.connector import Connector, destination
+from gateway.engine.connector import Connector
 from gateway.engine.exchange import BrokenError, Exchange
+from gateway.engine.outgoing import Address, Message, Outgoing
 from gateway.engine.silence import SilenceTimeout
 from gateway.providers.base import Provider, UpstreamRequest, decode
 from gateway.wire.sse import Frame, SseDecoder
@@ -23,8 +24,6 @@ _TERMINAL: Final = (Finished, Failed)
 _NO_STREAM: Final = ("application/json", "text/html")
 _HEAD_FRAMES: Final = 8
 _ERROR_BODY_S: Final = 5.0
-_MOST_ADDRESSES: Final = 1000
-_ACCEPT: Final = "Accept: */*\r\nAccept-Encoding: identity\r\nUser-Agent: m3ajem-gateway\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +66,13 @@ class Upstream:
         self._timeouts = timeouts
         # JSON around the text, escapes included, may be several times the text.
         self._max_bytes = max_reply_bytes * 8
-        self._addresses: dict[str, _Address] = {}
+        self._outgoing = Outgoing()
 
     async def whole(self, provider: Provider, request: UpstreamRequest, heard: Heard = _ignored) -> list[Event]:
         """Ask for a whole reply; the last event is terminal. `heard` gets the head of a good reply."""
         answer = _Answer(provider, heard, self._max_bytes)
         try:
-            await self._call(request, answer)
+            await self._call(self._outgoing.of(request), answer)
         except (aiohttp.ClientError, OSError, BrokenError) as error:
             raise answer.refusal() or _as_upstream_error(error) from error
         return answer.reply()
@@ -85,20 +84,21 @@ class Upstream:
         behind a reply's finish reason takes nothing from it.
         """
         answer = _Stream(provider, heard, self._max_bytes, take)
+        message = self._outgoing.of(request)
+        # What was asked may be long, and the answer may take long: nobody needs it once it is sent.
+        del request
         try:
             async with SilenceTimeout(self._timeouts.first_token_s) as guard:
                 answer.listening = _Listening(guard, self._timeouts.idle_s)
-                await self._call(request, answer)
+                await self._call(message, answer)
         except (aiohttp.ClientError, OSError, BrokenError) as error:
             rest = answer.rest()
             if _says_nothing(rest[-1]):
                 raise answer.refusal() or _as_upstream_error(error) from error
             take(rest)
 
-    async def _call(self, request: UpstreamRequest, answer: "_Answer") -> None:
-        address = self._addresses.get(request.url) or self._address(request.url)
-        sent = address.bytes_of(request)
-        exchange = Exchange(await self._connect(address), sent, answer)
+    async def _call(self, message: Message, answer: "_Answer") -> None:
+        exchange = Exchange(await self._connect(message.address), message.take(), answer)
         try:
             await exchange.ended
         except BaseException:
@@ -110,43 +110,13 @@ class Upstream:
         if (refusal := answer.refusal()) is not None:
             raise refusal
 
-    async def _connect(self, address: "_Address") -> "Connection":
+    async def _connect(self, address: Address) -> "Connection":
         try:
             return await self._connector.connect(address.destination, [], self._connecting)
         except TimeoutError as error:
             raise UpstreamError("provider_timeout", "The provider could not be reached in time.", kind="connect") from error
         except aiohttp.ClientConnectorError as error:
             raise UpstreamError("provider_error", "The provider could not be reached.", kind="connect") from error
-
-    def _address(self, url: str) -> "_Address":
-        if len(self._addresses) >= _MOST_ADDRESSES:
-            self._addresses.clear()
-        address = self._addresses[url] = _Address(url)
-        return address
-
-
-class _Address:
-    """Where calls to one URL go, and how their requests begin."""
-
-    __slots__ = ("_start", "destination")
-
-    def __init__(self, url: str) -> None:
-        self.destination = to = destination(url)
-        straight = to.proxy is None or to.is_ssl()
-        self._start = f"POST {to.url.raw_path_qs if straight else to.url} HTTP/1.1\r\nHost: {to.headers['Host']}\r\n{_ACCEPT}"
-        if not straight and to.proxy is not None and to.proxy.user:
-            credentials = aiohttp.encode_basic_auth(to.proxy.user, to.proxy.password or "")
-            self._start += f"Proxy-Authorization: {credentials}\r\n"
-
-    def bytes_of(self, request: UpstreamRequest) -> bytes:
-        """A request as it is sent. Raises `ValueError` for a header that would be two."""
-        lines = [self._start]
-        for name, value in request.headers.items():
-            if "\r" in value or "\n" in value:
-                raise ValueError(f"the header {name} holds a line break")
-            lines.append(f"{name}: {value}\r\n")
-        lines.append(f"Content-Length: {len(request.body)}\r\n\r\n")
-        return "".join(lines).encode("latin-1") + request.body
 
 
 class _Answer:
