@@ -1,8 +1,9 @@
-"""How long a call waits, when its connection is closed, and when it is used again."""
+"""How long a call waits and what it holds meanwhile, when its connection is closed, and when it is used again."""
 
 import asyncio
 import gc
 import time
+import tracemalloc
 
 import pytest
 
@@ -244,3 +245,24 @@ async def test_connections_of_whole_replies_and_of_errors_are_used_again() -> No
             await soon(wire.whole())
         assert isinstance((await soon(wire.stream()))[-1], Failed)
         assert [connection.requests for connection in wire.connections] == [3]
+
+
+async def test_what_was_asked_is_not_kept_while_the_answer_comes() -> None:
+    size, held = 10_000_000, list[int]()
+
+    async def script(connection: Connection) -> None:
+        await connection.send(SSE)
+        await connection.chunks(HEAD, TOKEN)
+        connection.body = b""
+        held.append(tracemalloc.get_traced_memory()[0])
+        await connection.chunks(END)
+        await connection.send(LAST)
+
+    async with wired(script) as wire:
+        tracemalloc.start(1)
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            await soon(wire.upstream.stream(PROVIDER, wire.request(b"x" * size), lambda _: False))
+        finally:
+            tracemalloc.stop()
+    assert held[0] - before < size / 2
