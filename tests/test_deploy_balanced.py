@@ -13,9 +13,9 @@ import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
 
 from simulator import Script
-from tests.access.redis_server import running_redis
 from tests.balancing import database_for, free_port, program, running_nginx
 from tests.processes import GatewayProcess, Launch, launch
+from tests.redis_server import running_redis
 from tests.running import Told, open_client
 from tests.web.shapes import check_problem
 

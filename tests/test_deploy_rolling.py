@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from simulator import Simulator
-from tests.access.redis_server import running_redis
 from tests.balancing import database_for, program
 from tests.faults.crowd import Crowd, Manner
 from tests.faults.ledger import compared, texts
 from tests.faults.rolling import endure_replacing, fleet, wrong_with
+from tests.redis_server import running_redis
 
 pytestmark = pytest.mark.skipif(program("nginx") is None, reason="nginx is not installed")
 

@@ -10,7 +10,7 @@ from gateway.access.quota import OverLimit, Quota, limit_headers, tightest
 from gateway.access.rates import RateLimits, parse_rates
 from gateway.access.windows import LocalWindows
 from gateway.store.shared_windows import SharedWindows
-from tests.access.redis_server import RedisServer, running_redis
+from tests.redis_server import RedisServer, running_redis
 
 AISHA = Caller("user", "user:7")
 APP = Caller("key", "key:app")

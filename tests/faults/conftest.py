@@ -1,6 +1,6 @@
 """Fixtures of this room."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -8,19 +8,12 @@ import pytest
 
 from gateway.engine import link
 from simulator import Simulator
-from tests.access.redis_server import RedisServer, running_redis
 from tests.faults.durable import database, place, provider, serve, url
 from tests.processes import launch
+from tests.redis_server import RedisServer
 from tests.running import Gateway, run_gateway
 
 __all__ = ["database", "launch", "place", "provider", "serve", "url"]
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    """A Redis of the test's own."""
-    with running_redis() as server:
-        yield server
 
 
 StartPair = Callable[..., Awaitable[tuple[Gateway, Gateway]]]

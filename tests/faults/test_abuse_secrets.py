@@ -14,9 +14,9 @@ from run import main
 from simulator import Script, parse_text
 from tests.access.issuer_server import Issuer
 from tests.access.issuing import GOOGLE_CLIENT, claims, public_jwk, signed
-from tests.access.redis_server import RedisServer
 from tests.faults.wire import lines
 from tests.processes import GatewayProcess, Launch
+from tests.redis_server import RedisServer
 from tests.running import PROVIDERS
 from tests.web.callers import Headers, basic, bearer
 

@@ -5,10 +5,10 @@ import json
 import random
 from collections.abc import Sequence
 
-from tests.access.redis_server import RedisServer
 from tests.faults.phone import WAYS, Phone, Screen
 from tests.faults.questions import question
 from tests.processes import Launch
+from tests.redis_server import RedisServer
 from tests.running import Gateway
 
 TURNS = 60

@@ -7,9 +7,9 @@ import pytest
 from httpx_sse import ServerSentEvent
 
 from gateway.engine import following
-from tests.access.redis_server import RedisServer
 from tests.faults.conftest import StartPair
 from tests.faults.test_resume_elsewhere import SILENT, STALLED, Pair, running_turn, stalled
+from tests.redis_server import RedisServer
 from tests.running import Gateway, Told
 from tests.web.shapes import check_problem, check_stream
 

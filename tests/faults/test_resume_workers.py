@@ -13,8 +13,8 @@ import psutil
 import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
 
-from tests.access.redis_server import RedisServer
 from tests.processes import GatewayProcess, Launch
+from tests.redis_server import RedisServer
 from tests.running import Told, open_client
 from tests.web.shapes import check_stream
 

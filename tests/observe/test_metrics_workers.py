@@ -6,9 +6,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.access.redis_server import RedisServer
 from tests.observe.scraping import Scrape, scrape
 from tests.processes import GatewayProcess, Launch
+from tests.redis_server import RedisServer
 from tests.running import PROVIDERS, open_client
 
 TURNS = 80

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.access.redis_server import RedisServer, running_redis
+from tests.redis_server import RedisServer, running_redis
 
 
 @pytest.fixture(scope="module")

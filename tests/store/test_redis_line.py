@@ -10,8 +10,8 @@ import pytest
 
 from gateway.store.base import RelayUnavailable
 from gateway.store.redis_line import RedisLine, RedisRefusal
-from tests.access.redis_server import RedisServer, running_redis
 from tests.engine.certificates import trusted_server
+from tests.redis_server import RedisServer, running_redis
 
 ANSWER_S = 5.0
 

@@ -12,7 +12,7 @@ from gateway.core.letters import Follow, Forget, Leave, Letter, Parcel, RelayTur
 from gateway.store.base import RelayUnavailable
 from gateway.store.letter_fields import decode_letter, encode_letter
 from gateway.store.relay import RedisRelay
-from tests.access.redis_server import RedisServer
+from tests.redis_server import RedisServer
 from tests.store import strategies as turns
 from tests.store.samples import rich_turn, turn
 

@@ -9,7 +9,7 @@ from limits import RateLimitItem, parse_many
 
 from gateway.store.base import RelayUnavailable
 from gateway.store.shared_windows import SharedWindows
-from tests.access.redis_server import RedisServer
+from tests.redis_server import RedisServer
 
 MINUTE_MS = 60_000
 # Far from where a slow machine could make a difference.

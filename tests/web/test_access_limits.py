@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from simulator import parse_text
-from tests.access.redis_server import running_redis
+from tests.redis_server import running_redis
 from tests.running import Start, Told
 from tests.web.callers import API_KEY, Headers, World, bearer, closed
 from tests.web.shapes import check_problem

