@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import simulator
-from tests.access.redis_server import running_redis
 from tests.balancing import database_for
 from tests.faults.cancels import hang_up, left_in
 from tests.faults.crowd import Crowd, Manner
@@ -31,6 +30,7 @@ from tests.faults.ledger import Comparison, compared, settled, texts
 from tests.faults.outages import TROUBLES, endure
 from tests.faults.rolling import endure_replacing, fleet, wrong_with
 from tests.faults.server import Server, own_database, serving
+from tests.redis_server import running_redis
 
 KEPT_S = 65.0  # ended turns are kept for a minute
 DRAIN_S = 5.0
