@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import run
 from gateway import app
 from gateway.core.turn import Reply, TurnBegun, TurnRecord
-from gateway.store.journal_file import Waiting
+from gateway.store.journal_values import Waiting
 
 
 class NoJournal:

@@ -12,7 +12,7 @@ from gateway.store.base import Store, Stored, StoreRefused, StoreUnavailable
 from gateway.store.failures import is_doubtful
 from gateway.store.journal import Journal
 from gateway.store.journal_disk import JournalBroken
-from gateway.store.journal_file import Waiting
+from gateway.store.journal_values import Waiting
 from gateway.store.outcomes import Outcome, put_each
 
 T = TypeVar("T")

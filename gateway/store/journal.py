@@ -11,7 +11,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, TypeVar
@@ -23,8 +22,9 @@ from gateway.store.journal_batch import Batch, Outcome, process
 from gateway.store.journal_begun import ROW_BYTES, JustBegun
 from gateway.store.journal_db import Sync, sync_data
 from gateway.store.journal_disk import JournalBroken
-from gateway.store.journal_file import JournalFile, Totals, Waiting
+from gateway.store.journal_file import JournalFile
 from gateway.store.journal_rows import Row
+from gateway.store.journal_values import Totals, Waiting
 from gateway.store.record_json import encode, encode_record
 
 T = TypeVar("T")
@@ -154,7 +154,7 @@ class Journal:
         rows = [Row(clean(r.begun.turn_id), clean(r.begun.conversation_id), encode_record(r)) for r in records]
         batch, kept = self._next, self._loop.create_future()
         (batch.writes.refusals if refused else batch.writes.ends).extend(rows)
-        batch.waiters.append(kept)
+        batch.ending.append(kept)
         for record in records:
             number = self._ids.pop(record.begun.turn_id, None)
             if number is not None:
@@ -193,8 +193,8 @@ class Journal:
             self._gathering.cancel()
             self._gather()
         self._closed = True
-        await self._ask(lambda: None)
-        await self._ask(partial(self._file.close, moved=not self._next.moved))
+        last = self._next
+        await self._ask(lambda: self._file.close(moved=last.writes.committed or not last.moved))
         self._end_thread()
 
     def _end_thread(self) -> None:
@@ -279,15 +279,10 @@ class Journal:
             if self._begun.stale:
                 self._tidy_soon()
         else:
-            self._ids.update(batch.endings)
-            ending = set(batch.endings.values())
-            self._next.writes.gone.extend(number for number in batch.writes.gone if number not in ending)
-            self._next.move(batch.moved, batch.writes.full)
+            if not batch.writes.committed:
+                self._ids.update(batch.endings)
+                ending = set(batch.endings.values())
+                self._next.writes.gone.extend(number for number in batch.writes.gone if number not in ending)
+            self._next.move({} if batch.writes.committed else batch.moved, batch.writes.full)
             self._not_before = self._loop.time() + self._gather_s
-        for kept in batch.waiters:
-            if kept.done():
-                continue
-            if error is None:
-                kept.set_result(None)
-            else:
-                kept.set_exception(JournalBroken(str(error)))
+        batch.tell(error)

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from gateway.store.journal_begun import ROW_BYTES, BegunFile
 from gateway.store.journal_disk import JournalBroken
-from gateway.store.journal_file import JournalFile, Totals, Writes
+from gateway.store.journal_file import JournalFile
+from gateway.store.journal_values import Totals, Writes
 
 T = TypeVar("T")
 log = logging.getLogger("gateway.store.journal")
@@ -18,13 +19,14 @@ log = logging.getLogger("gateway.store.journal")
 class Batch:
     """One transaction, and what is to be read or moved behind it.
 
-    `waiters` hear whether it was written; `moved` are the turns that come from the files before the journal, by running id;
-    `endings` are the running ids of the turns that end in it, by turn id.
+    `beginning` hear whether it was committed, `ending` whether it was flushed as well; `moved` are the turns that come from the
+    files before the journal, by running id; `endings` are the running ids of the turns that end in it, by turn id.
     """
 
     writes: Writes = field(default_factory=Writes)
     moved: dict[int, bytes] = field(default_factory=dict)
-    waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    beginning: list[asyncio.Future[None]] = field(default_factory=list)
+    ending: list[asyncio.Future[None]] = field(default_factory=list)
     jobs: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = field(default_factory=list)
     endings: dict[str, int] = field(default_factory=dict)
     begin_bytes: int = 0
@@ -36,13 +38,24 @@ class Batch:
         """Let a turn be written that nothing has yet."""
         self.writes.begins.append((number, data))
         self.begin_bytes += len(data) + ROW_BYTES
-        self.waiters.append(kept)
+        self.beginning.append(kept)
 
     def move(self, turns: dict[int, bytes], full: BegunFile | None = None) -> None:
         """Let turns from the files before the journal be written to its own, and a file emptied that has none but these."""
         self.moved.update(turns)
         self.writes.full = full or self.writes.full
         self.begin_bytes += sum(len(data) + ROW_BYTES for data in turns.values())
+
+    def tell(self, error: JournalBroken | None) -> None:
+        """Answer those who wait, but those who no longer do."""
+        for waiters, failure in ((self.beginning, None if self.writes.committed else error), (self.ending, error)):
+            for kept in waiters:
+                if kept.done():
+                    continue
+                if failure is None:
+                    kept.set_result(None)
+                else:
+                    kept.set_exception(JournalBroken(str(failure)))
 
 
 @dataclass(slots=True)

@@ -18,45 +18,52 @@ log = logging.getLogger("gateway.store.journal")
 
 SUFFIXES: Final = (".begun-a", ".begun-b")
 ROW_BYTES: Final = 64
+"""What a row counts besides its bytes, wherever it is."""
 _HEAD: Final = struct.Struct("<IIQ")
 """Length and checksum of a turn's bytes, and its running id."""
+_MOST_BYTES: Final = 64 * 1024 * 1024
 _SLOW_S: Final = 0.05
+"""An append that takes longer holds up every stream: for `_REST_S` seconds there is none then."""
 _REST_S: Final = 10.0
 
 
 class BegunFile:
-    """One of the two files; `size` counts its bytes. Every method raises `OSError`."""
+    """One of the two files; `size` counts its bytes, those of turns that are over too. Every method raises `OSError`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._whole = False
+        self._torn = False
         self.clear()
 
     def append(self, number: int, data: bytes) -> None:
         """Add a turn, or nothing of it."""
-        if not self._whole:
-            raise OSError(f"{self._path} ends in half a turn")
+        if self._torn:
+            self._cut(self.size)
         row = _HEAD.pack(len(data), _checksum(number, data), number) + data
+        if self.size + len(row) > _MOST_BYTES:
+            raise OSError(f"{self._path} was not emptied for long")
         written = os.write(self._descriptor, row)
         if written != len(row):
-            self._whole = False
-            os.ftruncate(self._descriptor, self.size)
-            self._whole = True
+            self._torn = True
+            self._cut(self.size)
             raise OSError(f"{self._path} has no room")
         self.size += written
 
     def clear(self) -> None:
         """Empty it; what was in it seldom came as far as the disk."""
-        os.ftruncate(self._descriptor, 0)
+        self._cut(0)
         self.size = 0
-        self._whole = True
 
     def close(self, *, remove: bool) -> None:
         """Let go of it."""
         os.close(self._descriptor)
         if remove:
             self._path.unlink(missing_ok=True)
+
+    def _cut(self, size: int) -> None:
+        os.ftruncate(self._descriptor, size)
+        self._torn = False
 
 
 class JustBegun:
@@ -80,16 +87,16 @@ class JustBegun:
 
     def add(self, number: int, data: bytes) -> bool:
         """Keep a turn. False when that failed, or the disk was so slow lately that all streams would wait for it."""
-        begun = time.perf_counter()
-        if self._open is None or begun < self._not_before:
+        since = time.perf_counter()
+        if self._open is None or since < self._not_before:
             return False
         try:
             self._open.append(number, data)
         except OSError:
             return False
         finally:
-            if time.perf_counter() - begun > _SLOW_S:
-                self._not_before = begun + _REST_S
+            if time.perf_counter() - since > _SLOW_S:
+                self._not_before = since + _REST_S
         self._turns[number] = data
         self.size += len(data) + ROW_BYTES
         return True
@@ -114,10 +121,9 @@ class JustBegun:
         self._spare = file
 
 
-def open_both(journal: Path) -> tuple[BegunFile, BegunFile]:
+def open_both(journal: Path) -> tuple[BegunFile, ...]:
     """Open both files beside a journal's own, empty: what was in them must be safe by now. Raises `OSError`."""
-    first, second = (BegunFile(path) for path in _paths(journal))
-    return first, second
+    return tuple(BegunFile(path) for path in _paths(journal))
 
 
 def remove(journal: Path) -> None:
@@ -130,16 +136,17 @@ def _paths(journal: Path) -> tuple[Path, ...]:
     return tuple(journal.with_suffix(suffix) for suffix in SUFFIXES)
 
 
-def read(journal: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield what a dead process left in its two files, by running id, up to where one was cut short or damaged."""
+def read(journal: Path) -> list[tuple[int, bytes]]:
+    """What a dead process left in its two files, in the order of the running ids, up to where one was cut short or damaged."""
+    found: list[tuple[int, bytes]] = []
     for path in _paths(journal):
         content = path.read_bytes() if path.exists() else b""
-        end = 0
-        for number, data in _rows(content):
-            yield number, data
-            end += _HEAD.size + len(data)
+        rows = list(_rows(content))
+        end = sum(_HEAD.size + len(data) for _, data in rows)
         if end != len(content):
             log.warning("the last %d bytes of %s are no whole turn", len(content) - end, path)
+        found.extend(rows)
+    return sorted(found)
 
 
 def _rows(content: bytes) -> Iterator[tuple[int, bytes]]:

@@ -4,18 +4,17 @@ import logging
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from gateway.core.turn import Reply, TurnRecord
-from gateway.store import journal_begun as begun
+from gateway.store import journal_begun
 from gateway.store import journal_disk as disk
 from gateway.store import journal_rows as rows
 from gateway.store.journal_begun import ROW_BYTES, BegunFile
 from gateway.store.journal_db import LARGEST_AT_ONCE, JournalDb, Sync, sync_data
 from gateway.store.journal_disk import FileLock, JournalBroken
 from gateway.store.journal_rows import Row
+from gateway.store.journal_values import Totals, Waiting, Writes
 from gateway.store.progress_json import Marks, encode_chunk
 from gateway.store.record_json import decode_record
 
@@ -43,45 +42,6 @@ log = logging.getLogger("gateway.store.journal")
 Chunk = tuple[int, int, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A turn read back from the spool; `seq` is its place there, `size` its bytes."""
-
-    seq: int
-    size: int
-    record: TurnRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What the file holds: bytes of live rows, turns that wait, turns that the database refused."""
-
-    live_bytes: int = 0
-    spooled: int = 0
-    refused: int = 0
-
-
-@dataclass(slots=True)
-class Writes:
-    """What one transaction writes. `progress`: a reply so far and its time (Unix milliseconds) by running id; `full` is emptied
-    behind it, when what is in it is here."""
-
-    begins: list[tuple[int, bytes]] = field(default_factory=list)
-    progress: dict[int, tuple[Reply, int]] = field(default_factory=dict)
-    ends: list[Row] = field(default_factory=list)
-    refusals: list[Row] = field(default_factory=list)
-    gone: list[int] = field(default_factory=list)
-    full: BegunFile | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.begins or self.full or self.more)
-
-    @property
-    def more(self) -> bool:
-        """Whether there is anything but turns that begin."""
-        return bool(self.gone or self.progress or self.ends or self.refusals)
-
-
 class JournalFile:
     """The file `<directory>/<name>.sqlite`, for one thread. Every method raises `JournalBroken` when the disk fails.
 
@@ -97,6 +57,7 @@ class JournalFile:
         self._marks: dict[int, Marks] = {}
         self._running_bytes = self._ended_bytes = self._spooled = self._refused = 0
         self._dead: Generator[list[Row]] | None = None
+        self.begun: tuple[BegunFile, ...] = ()
 
     @property
     def totals(self) -> Totals:
@@ -106,7 +67,7 @@ class JournalFile:
     def open(self) -> Counter[str]:
         """Lock and open the file; turns that a dead process left running become interrupted ones.
 
-        Returns how many turns wait, by conversation; `begun` is there from then on.
+        Returns how many turns wait, by conversation; `begun` has the two files before this one from then on.
         """
         disk.prepare(self._directory)
         self._lock = FileLock.wait(self._db.path, _LOCK_PATIENCE_S)
@@ -115,7 +76,7 @@ class JournalFile:
         try:
             self._db.open()
             left = self._db.attempt(self._end_running)
-            self.begun = self._db.attempt(lambda: begun.open_both(self._db.path))
+            self.begun = self._db.attempt(lambda: journal_begun.open_both(self._db.path))
         except JournalBroken:
             self._db.close()
             self._lock.release()
@@ -182,6 +143,12 @@ class JournalFile:
             self._dead = None
 
     def _write(self, writes: Writes) -> None:
+        self._commit(writes)
+        writes.committed = True
+        if writes.ends or writes.refusals:
+            self._db.sync()
+
+    def _commit(self, writes: Writes) -> None:
         if self._db.troubled:
             self._count()
         if len(writes.begins) <= LARGEST_AT_ONCE and not writes.more:
@@ -200,8 +167,6 @@ class JournalFile:
             self._db.many("DELETE FROM progress WHERE id IN ({})", "?", [row for row in gone if row[0] in self._marks])
         self._marks.update(marks)
         self._account(writes, chunks)
-        if writes.ends or writes.refusals:
-            self._db.sync()
 
     def _chunks(self, writes: Writes) -> tuple[list[Chunk], dict[int, Marks]]:
         chunks: list[Chunk] = []
@@ -280,7 +245,7 @@ class JournalFile:
         with self._db.transaction():
             self._db.execute(_TAKE_BACK_REFUSED)  # another version of the server may get them through
             self._db.execute("DELETE FROM refused")
-            for left in (rows.running_rows(self._db.execute), rows.begun_rows(self._db.path, self._db.execute)):
+            for left in (rows.running_rows(self._db.execute), rows.begun_rows(self._db.path)):
                 for part in rows.slices(left):
                     self._add("spool", part)
             self._db.execute("DELETE FROM running")

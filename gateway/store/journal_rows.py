@@ -66,9 +66,12 @@ def running_rows(execute: Execute) -> Iterator[Row]:
     return _interrupted(salvage(execute, "running", "id, begun", "id"), execute)
 
 
-def begun_rows(path: Path, execute: Execute | None = None) -> Iterator[Row]:
-    """The same for those in the two files beside the journal at `path`, some of which may be in the journal as well."""
-    return _interrupted(journal_begun.read(path), execute)
+def begun_rows(path: Path) -> Iterator[Row]:
+    """The same for those in the two files beside the journal at `path`, of which nothing has come.
+
+    Some of them may be in the journal as well; those that something has come of are.
+    """
+    return _interrupted(journal_begun.read(path), None)
 
 
 def _interrupted(running: Iterable[tuple[object, ...]], execute: Execute | None) -> Iterator[Row]:
@@ -122,7 +125,7 @@ def left_in(path: Path) -> Iterator[list[Row]]:
     with closing(connection):
         yield from slices(ended_rows(connection.execute))
         yield from slices(running_rows(connection.execute))
-        yield from slices(begun_rows(path, connection.execute))
+        yield from slices(begun_rows(path))
 
 
 def left_in_damaged(path: Path, *, running_too: bool = True) -> Iterator[list[Row]]:
@@ -152,17 +155,19 @@ def running_in_damaged(path: Path) -> list[tuple[int, bytes]]:
 def left_by_the_dead(directory: Path, own: Path) -> Generator[list[Row]]:
     """Yield what is in the files of a folder that no living process holds.
 
-    Asking for the next slice says that the last one is safe: a file is deleted once it was read to its end.
+    Asking for the next slice says that the last one is safe: a file is deleted once it was read to its end. Those beside a
+    journal may be all that is left: one that was damaged is set aside before the rest is read.
     """
-    for path in sorted(directory.glob(f"*{SUFFIX}")):
+    suffixes = (SUFFIX, *journal_begun.SUFFIXES)
+    for path in sorted({path.with_suffix(SUFFIX) for suffix in suffixes for path in directory.glob(f"*{suffix}")}):
         lock = None if path == own else FileLock.take(path)
         if lock is None:
             continue
         drained = False
         try:
             yield from left_in(path)
-            remove(path)
             journal_begun.remove(path)
+            remove(path)
             drained = True
         except (OSError, sqlite3.Error):
             log.exception("the journal %s is left for the next start", path)

@@ -1,6 +1,7 @@
 """What processes that were killed leave in the journal's folder."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,16 @@ async def killed(directory: Path, *names: str) -> None:
     for child in children:
         child.kill()
         await child.wait()
+
+
+def snapshot(folder: Path) -> Path:
+    """The folder as a kill of its process would leave it now; its thread must be at rest, or wait for the disk."""
+    return Path(shutil.copytree(folder, folder.with_name(f"{folder.name}-killed")))
+
+
+def beside(folder: Path) -> list[int]:
+    """Bytes in the two files that turns are in before the journal's own."""
+    return sorted(path.stat().st_size for path in folder.glob("*.begun-*"))
 
 
 async def found(directory: Path, name: str = "0") -> list[TurnRecord]:
