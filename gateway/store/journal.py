@@ -154,7 +154,7 @@ class Journal:
         rows = [Row(clean(r.begun.turn_id), clean(r.begun.conversation_id), encode_record(r)) for r in records]
         batch, kept = self._next, self._loop.create_future()
         (batch.writes.refusals if refused else batch.writes.ends).extend(rows)
-        batch.ending.append(kept)
+        batch.end_waiters.append(kept)
         for record in records:
             number = self._ids.pop(record.begun.turn_id, None)
             if number is not None:

@@ -19,14 +19,14 @@ log = logging.getLogger("gateway.store.journal")
 class Batch:
     """One transaction, and what is to be read or moved behind it.
 
-    `beginning` hear whether it was committed, `ending` whether it was flushed as well; `moved` are the turns that come from the
-    files before the journal, by running id; `endings` are the running ids of the turns that end in it, by turn id.
+    `begin_waiters` hear whether it was committed, `end_waiters` whether it was flushed as well; `moved` are the turns that come
+    from the files beside the journal, by running id; `endings` are the running ids of the turns that end in it, by turn id.
     """
 
     writes: Writes = field(default_factory=Writes)
     moved: dict[int, bytes] = field(default_factory=dict)
-    beginning: list[asyncio.Future[None]] = field(default_factory=list)
-    ending: list[asyncio.Future[None]] = field(default_factory=list)
+    begin_waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    end_waiters: list[asyncio.Future[None]] = field(default_factory=list)
     jobs: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = field(default_factory=list)
     endings: dict[str, int] = field(default_factory=dict)
     begin_bytes: int = 0
@@ -38,17 +38,17 @@ class Batch:
         """Let a turn be written that nothing has yet."""
         self.writes.begins.append((number, data))
         self.begin_bytes += len(data) + ROW_BYTES
-        self.beginning.append(kept)
+        self.begin_waiters.append(kept)
 
     def move(self, turns: dict[int, bytes], full: BegunFile | None = None) -> None:
-        """Let turns from the files before the journal be written to its own, and a file emptied that has none but these."""
+        """Let turns from the files beside the journal be written to its own, and a file emptied then that has no others."""
         self.moved.update(turns)
         self.writes.full = full or self.writes.full
         self.begin_bytes += sum(len(data) + ROW_BYTES for data in turns.values())
 
     def tell(self, error: JournalBroken | None) -> None:
         """Answer those who wait, but those who no longer do."""
-        for waiters, failure in ((self.beginning, None if self.writes.committed else error), (self.ending, error)):
+        for waiters, failure in ((self.begin_waiters, None if self.writes.committed else error), (self.end_waiters, error)):
             for kept in waiters:
                 if kept.done():
                     continue
@@ -60,7 +60,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Outcome:
-    """What the file holds behind a batch, why its transaction failed if it did, and what each job gave, or the exception."""
+    """What the file holds behind a batch, why that failed if it did, before or behind its commit, and what each job gave."""
 
     totals: Totals
     error: JournalBroken | None

@@ -1,8 +1,8 @@
 """Turns that were accepted just now, in two short files that are appended to on the event loop: the least that survives a kill.
 
-One takes turns while the journal's thread moves those of the other that still run to its own file, and empties it; a turn that
-ends within that moment never gets there. A hop to the thread and back cost a turn 0.2 ms of CPU, and some milliseconds whenever
-both threads wanted the interpreter (bench/README.md).
+New turns are added to one file, while the journal's thread writes those of the other that still run to SQLite, and empties it;
+then the two change places. A turn that is over by then never gets to SQLite. A hop to the thread and back cost a turn 0.2 ms of
+CPU, and some milliseconds whenever both threads wanted the interpreter (bench/README.md).
 """
 
 import logging
@@ -67,7 +67,7 @@ class BegunFile:
 
 
 class JustBegun:
-    """For the event loop: what is in the files and not in the journal's own. `size` counts it as the journal counts rows."""
+    """The turns that are in the two files alone, for the event loop. `size` counts them as the journal counts its rows."""
 
     def __init__(self) -> None:
         self._open: BegunFile | None = None
@@ -109,7 +109,7 @@ class JustBegun:
         return data
 
     def move(self) -> tuple[dict[int, bytes], BegunFile | None]:
-        """Give away all turns, and the file that may be emptied once they are safe, if the other one is free."""
+        """Give away all turns, to be written to SQLite, and the file to be emptied behind that, unless one still is to be."""
         turns, self._turns, self.size = self._turns, {}, 0
         full = None
         if self._open and self._spare and self._open.size:
@@ -117,7 +117,7 @@ class JustBegun:
         return turns, full
 
     def emptied(self, file: BegunFile) -> None:
-        """Take a file back for use."""
+        """Take back the file that `move` gave away."""
         self._spare = file
 
 

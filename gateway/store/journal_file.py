@@ -67,7 +67,7 @@ class JournalFile:
     def open(self) -> Counter[str]:
         """Lock and open the file; turns that a dead process left running become interrupted ones.
 
-        Returns how many turns wait, by conversation; `begun` has the two files before this one from then on.
+        Returns how many turns wait, by conversation; `begun` has the two files beside this one from then on.
         """
         disk.prepare(self._directory)
         self._lock = FileLock.wait(self._db.path, _LOCK_PATIENCE_S)
@@ -121,7 +121,7 @@ class JournalFile:
         return Counter(row.conversation_id for row in part)
 
     def close(self, *, moved: bool) -> None:
-        """Checkpoint and let go; a file with nothing in it is deleted, and those before it if all of them was `moved`."""
+        """Checkpoint and let go; a file with nothing in it is deleted, as are the two beside it if all of them was `moved`."""
         empty = False
         try:
             self._db.attempt(self._count)
