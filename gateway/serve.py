@@ -73,7 +73,7 @@ async def serve(
     try:
         if not await _set_up(runner, stop, signals):
             return
-        door = Door(runner, listener, most_connections())
+        door = Door(runner, listener, most_connections(), shared=settings.web_concurrency > 1)
         await door.start()
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()

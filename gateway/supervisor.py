@@ -24,6 +24,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.settings import Settings
 from gateway.signals import RETIRE, Signals
+from gateway.web.listening import refuse_newcomers
 
 log = logging.getLogger(__name__)
 
@@ -218,6 +219,7 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         self._stopping = True
+        await refuse_newcomers(self._listener)
         # The workers close theirs when all who have connected are let in; with this one open, others would wait in vain.
         self._listener.close()
         self._signal_all(signal.SIGTERM)

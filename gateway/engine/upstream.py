@@ -84,10 +84,10 @@ class Upstream:
         behind a reply's finish reason takes nothing from it.
         """
         answer = _Stream(provider, heard, self._max_bytes, take)
-        message = self._outgoing.of(request)
-        # What was asked may be long, and the answer may take long: nobody needs it once it is sent.
-        del request
         try:
+            message = self._outgoing.of(request)
+            # What was asked may be long, and the answer may take long: nobody needs it once it is sent.
+            del request
             async with SilenceTimeout(self._timeouts.first_token_s) as guard:
                 answer.listening = _Listening(guard, self._timeouts.idle_s)
                 await self._call(message, answer)

@@ -32,27 +32,22 @@ class BegunFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._torn = False
+        # Not O_APPEND: over a network each write would first ask where the file ends.
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.clear()
 
     def append(self, number: int, data: bytes) -> None:
-        """Add a turn, or nothing of it."""
-        if self._torn:
-            self._cut(self.size)
+        """Add a turn, or nothing of it: the next one takes the place of one that was written in part."""
         row = _HEAD.pack(len(data), _checksum(number, data), number) + data
         if self.size + len(row) > _MOST_BYTES:
             raise OSError(f"{self._path} was not emptied for long")
-        written = os.write(self._descriptor, row)
-        if written != len(row):
-            self._torn = True
-            self._cut(self.size)
+        if os.pwrite(self._descriptor, row, self.size) != len(row):
             raise OSError(f"{self._path} has no room")
-        self.size += written
+        self.size += len(row)
 
     def clear(self) -> None:
         """Empty it; what was in it seldom came as far as the disk."""
-        self._cut(0)
+        os.ftruncate(self._descriptor, 0)
         self.size = 0
 
     def close(self, *, remove: bool) -> None:
@@ -60,10 +55,6 @@ class BegunFile:
         os.close(self._descriptor)
         if remove:
             self._path.unlink(missing_ok=True)
-
-    def _cut(self, size: int) -> None:
-        os.ftruncate(self._descriptor, size)
-        self._torn = False
 
 
 class JustBegun:

@@ -13,6 +13,7 @@ from gateway.core.errors import GatewayError
 from gateway.core.ids import random_digits
 from gateway.core.jsontext import dumps
 from gateway.web.edge import DEFAULT_HEADERS, PROBLEM_JSON, SERVER_NAME
+from gateway.web.listening import refuse_newcomers
 from gateway.wire.frames import problem_body
 
 log = logging.getLogger(__name__)
@@ -161,11 +162,20 @@ class Connection(web.RequestHandler):
 
 
 class Door(web.BaseSite):
-    """Accepts the connections of a listening socket, `most` at a time."""
+    """Accepts the connections of a listening socket, `most` at a time; of one that is `shared` other processes do, too."""
 
-    def __init__(self, runner: web.AppRunner, listener: socket.socket, most: int, head_s: float = HEAD_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        listener: socket.socket,
+        most: int,
+        head_s: float = HEAD_TIMEOUT_S,
+        *,
+        shared: bool = False,
+    ) -> None:
         super().__init__(runner, backlog=BACKLOG)
         self._listener = listener
+        self._shared = shared
         self._head_s = head_s
         self.crowd = Crowd(most)
 
@@ -204,6 +214,8 @@ class Door(web.BaseSite):
     async def _shut(self) -> None:
         """Stop to listen. Who has connected is let in: closing the socket would reset them, with what they have sent."""
         loop = asyncio.get_running_loop()
+        if not self._shared:
+            await refuse_newcomers(self._listener)
         with self._listener.dup() as last:
             last.setblocking(False)
             await self.stop()

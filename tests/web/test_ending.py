@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import sys
 from urllib.parse import urlsplit
 
 import httpx
@@ -38,6 +39,29 @@ async def test_who_has_connected_but_was_not_let_in_yet_is_answered(gateway: Gat
     await retired
     with pytest.raises(httpx.ConnectError):
         await gateway.client.get("/health/live")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere who connects in the last moment may be cut off")
+async def test_however_many_come_again_and_again_nobody_who_got_through_is_cut_off(gateway: Gateway) -> None:
+    url = urlsplit(gateway.url)
+    answers = list[bytes]()
+
+    async def come() -> None:
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection(str(url.hostname), int(url.port or 0))
+            except ConnectionRefusedError:
+                return
+            writer.write(b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            answers.append(await reader.readline())
+            writer.close()
+
+    coming = [asyncio.create_task(come()) for _ in range(40)]
+    while len(answers) < 100:  # noqa: ASYNC110 - they come until they are refused
+        await asyncio.sleep(0.01)
+    await gateway.door.retire(PATIENCE_S)
+    await asyncio.gather(*coming)
+    assert set(answers) == {b"HTTP/1.1 200 OK\r\n"}
 
 
 async def test_a_kept_connection_takes_one_more_question(gateway: Gateway) -> None:
