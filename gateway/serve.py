@@ -41,11 +41,21 @@ _CONNECTION_OPTIONS: Final = [
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Bind the server's address. Raises `OSError` naming the address that is taken."""
+    """Bind the server's address. Raises `OSError` naming the address that is taken.
+
+    Whoever connects before it is ready waits. Where there may be others to ask (REDIS_URL), connections are refused until then.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
     try:
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((settings.host, settings.port))
+        if settings.redis_url is None:
+            listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         raise OSError(f"{settings.host}:{settings.port}: {error.strerror or error}; see HOST and PORT") from None
     for level, option, value in _CONNECTION_OPTIONS:
         listener.setsockopt(level, option, value)
