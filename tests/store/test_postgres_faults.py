@@ -188,7 +188,7 @@ async def test_a_server_that_turns_people_away_is_left_in_peace_for_a_moment(mon
 
 
 async def test_a_lock_that_somebody_holds_is_waited_for_in_vain_but_not_long(database_url: str) -> None:
-    async with opened(database_url, 0.3) as store:
+    async with opened(database_url, 1.0) as store:
         await store.put([turn()])
         late = turn()
         holder = await asyncpg.connect(database_url)
