@@ -95,13 +95,14 @@ class Attempts:
                 return
             asked = prompt if begun is None else continued(prompt, begun, prefill=wire.prefill(call.stop.model))
             heard = partial(_note_limits, lease, wire)
+            # The request gets no name here: this frame would hold it for as long as the answer takes.
             if stream:
                 passage = _Passage(take, lease, trail, None if begun is None else Seam(begun, trail))
-                await self._upstream.stream(wire, wire.encode(asked, call.route, True), passage.take, heard)
+                await self._upstream.stream(wire, wire.encode(asked, call.route, stream), passage.take, heard)
                 if passage.failure is not None:
                     raise passage.failure
                 return
-            batch = _good(await self._upstream.whole(wire, wire.encode(asked, call.route, False), heard), trail)
+            batch = _good(await self._upstream.whole(wire, wire.encode(asked, call.route, stream), heard), trail)
             lease.succeeded()
             take(batch)
         except UpstreamError as error:

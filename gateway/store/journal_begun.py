@@ -50,11 +50,9 @@ class BegunFile:
         os.ftruncate(self._descriptor, 0)
         self.size = 0
 
-    def close(self, *, remove: bool) -> None:
-        """Let go of it."""
+    def close(self) -> None:
+        """Let go of it; it stays where it is."""
         os.close(self._descriptor)
-        if remove:
-            self._path.unlink(missing_ok=True)
 
 
 class JustBegun:

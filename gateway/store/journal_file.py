@@ -131,7 +131,9 @@ class JournalFile:
         self._leave_the_dead()
         self._db.close()
         for file in self.begun:
-            file.close(remove=moved)
+            file.close()
+        if moved:
+            journal_begun.remove(self._db.path)
         if empty and moved:
             disk.remove(self._db.path)
         if self._lock is not None:

@@ -36,9 +36,7 @@ async def chat_stream(request: web.Request) -> web.StreamResponse:
     last = last_event_id(request)
     parsed = parse_chat(await read_json_body(request))
     if last is None:
-        turn = await _open(request, caller, parsed, streamed=True)
-        del parsed
-        return await serve_events(request, turn, None)
+        return await serve_events(request, await _open(request, caller, parsed, streamed=True), None)
     await count_resume(request, caller)
     turn = await find(request, last.turn_id)
     key = idempotency_key(request)

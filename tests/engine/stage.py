@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.core.events import Event, Finished, TextDelta, UsageReported
-from gateway.core.ids import new_turn_id
 from gateway.core.messages import Prompt, TextPart, UserMessage
 from gateway.core.turn import Reply, TurnBegun, TurnRecord
 from gateway.engine.attempts import Attempts, Source, Take
@@ -17,7 +16,7 @@ from gateway.engine.runner import Engine, Limits
 from gateway.engine.trail import Trail
 from gateway.providers.base import Provider
 from gateway.store.base import Receipt
-from tests.engine.turns import body_of, soon
+from tests.engine.turns import begun, body_of, soon
 
 LIMITS = Limits(turn_timeout_s=60, abandon_s=60, max_reply_bytes=100_000, max_active_turns=5000)
 GOOD: list[list[Event]] = [[TextDelta("مرح")], [TextDelta("با"), UsageReported(3, 2)], [Finished("stop")]]
@@ -124,22 +123,9 @@ class Stage:
     def start(
         self, conversation_id: str = "conv-1", *, source: Source | None = None, attended: bool = False, **fields: Any
     ) -> LiveTurn:
-        values: dict[str, Any] = {
-            "turn_id": new_turn_id(),
-            "conversation_id": conversation_id,
-            "caller": "user-1",
-            "provider": TARGET.name,
-            "model": "m",
-            "question": "سؤال",
-            "question_parts": None,
-            "tool_results": (),
-            "started_ms": now_ms(),
-            "request_hash": "hash",
-            "request_id": "req-1",
-            "streamed": True,
-        }
-        choice = Choice(TARGET, "m", pinned=False)
-        return self.engine.start(TurnBegun(**values | fields), choice, PROMPT, source=source, attended=attended)
+        usual: dict[str, Any] = {"caller": "user-1", "started_ms": now_ms(), "streamed": True}
+        accepted = replace(begun(conversation_id, "سؤال"), **usual | fields)
+        return self.engine.start(accepted, Choice(TARGET, "m", pinned=False), PROMPT, source=source, attended=attended)
 
     async def over(self) -> None:
         """Wait until nothing runs any more; nothing may be left behind then."""

@@ -5,13 +5,13 @@ import itertools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
 
 from gateway.core.errors import KINDS
-from gateway.core.ids import new_turn_id, turn_time
+from gateway.core.ids import turn_time
 from gateway.core.jsontext import is_object, loads
 from gateway.core.messages import Prompt, TextPart, UserMessage
 from gateway.core.turn import Reply, TurnBegun, TurnRecord
@@ -31,6 +31,7 @@ from gateway.providers.registry import PROVIDERS
 from gateway.store.base import Receipt
 from gateway.wire.sse import SseDecoder
 from simulator import Script, Settings, Simulator, start_simulator
+from tests.engine.turns import begun
 
 NAMES = ("openai", "anthropic", "groq", "google")
 MODELS = {"openai": "gpt-6-luna", "anthropic": "claude-haiku-5-5", "groq": "openai/gpt-oss-120b", "google": "gemini-3.8-flash"}
@@ -140,22 +141,16 @@ class Bench:
         cell = f"cell-{next(self._numbers)}"
         prompt = Prompt((UserMessage((TextPart(f"{question} {cell}."),)),), max_tokens=400)
         choice = self.routers[engine].choose(provider, None)
-        begun = TurnBegun(
-            turn_id=new_turn_id(),
-            conversation_id=f"conv-{cell}",
-            caller=None,
+        accepted = replace(
+            begun(f"conv-{cell}", question),
             provider=choice.target.name,
             model=choice.model,
-            question=question,
-            question_parts=None,
-            tool_results=(),
             started_ms=now_ms(),
-            request_hash="hash",
             request_id=cell,
             streamed=stream,
             simulated=True,
         )
-        turn = engine.start(begun, choice, prompt)
+        turn = engine.start(accepted, choice, prompt)
         told = await told_of(turn)
         return Seen(told, log.records[turn.begun.turn_id], self._calls_of(cell))
 

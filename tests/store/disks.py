@@ -1,7 +1,10 @@
 """A disk that does what the test says."""
 
 import os
+import resource
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Disk:
@@ -23,3 +26,14 @@ class Disk:
             raise OSError(5, "Input/output error")
         os.fsync(descriptor)
         self.flushes += 1
+
+
+@contextmanager
+def no_file_longer_than(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond `size` bytes, as on a full disk; then it may again."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import stat
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 from gateway.store.base import JournalFull
 from gateway.store.journal import Journal
 from gateway.store.journal_disk import JournalBroken
-from tests.store.disks import Disk
+from tests.store.disks import Disk, no_file_longer_than
 from tests.store.journal_turns import begun, record, reply
 
 PLENTY = 1 << 30
@@ -199,16 +198,12 @@ async def test_a_turn_whose_asker_leaves_early_is_not_kept(tmp_path: Path, journ
 
 async def test_a_disk_without_room_is_told_and_used_again_when_there_is_some(tmp_path: Path, journal: Journal) -> None:
     await journal.begin(kept := begun("conv-kept"))
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
-    try:
+    with no_file_longer_than(200_000):
         with pytest.raises(JournalBroken):
             await journal.begin(begun(question="س" * 200_000))
         with pytest.raises(JournalBroken):
             await journal.end(record(kept, "س" * 200_000))
         assert not works(journal)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     await journal.begin(begun("conv-later"))
     assert works(journal)
     await journal.end(record(kept, "س" * 200_000))

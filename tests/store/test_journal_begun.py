@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.store.journal import Journal
+from gateway.store.journal_begun import remove
 from gateway.store.journal_disk import JournalBroken
 from tests.store.disks import Disk
 from tests.store.journal_left import PLENTY, ROOT, beside, by_conversation, found, killed, snapshot
@@ -105,8 +106,10 @@ async def test_what_a_dead_process_left_beside_a_lost_journal_is_adopted(tmp_pat
 async def test_adopting_that_ends_between_two_files_leaves_none_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await killed(tmp_path, "1")
 
-    def killed_here(path: Path) -> None:
-        raise OSError(path)
+    def killed_here(journal: Path) -> None:
+        if journal.stem == "1":
+            raise OSError(journal)
+        remove(journal)
 
     with monkeypatch.context() as patch:
         patch.setattr("gateway.store.journal_begun.remove", killed_here)

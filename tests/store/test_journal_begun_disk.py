@@ -1,9 +1,6 @@
 """Turns that were accepted just now are kept, or refused, whatever the thread and the disk are doing."""
 
 import asyncio
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,23 +9,13 @@ import pytest
 from gateway.store.journal import Journal
 from gateway.store.journal_begun import JustBegun
 from gateway.store.journal_disk import JournalBroken
-from tests.store.disks import Disk
+from tests.store.disks import Disk, no_file_longer_than
 from tests.store.journal_left import PLENTY, beside, by_conversation, found, snapshot
 from tests.store.journal_turns import begun, record
 
 
 def broken(*_: object) -> NoReturn:
     raise OSError(5, "Input/output error")
-
-
-@contextmanager
-def no_file_longer_than(size: int) -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 async def test_a_turn_begins_while_the_disk_hangs_and_is_found_after_a_kill(tmp_path: Path) -> None:
