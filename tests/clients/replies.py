@@ -11,6 +11,8 @@ ASKED: dict[str, Any] = {
     "message": f'ما معنى «كتاب»؟ [[sim: gap_ms=5 chunks=frames reply="{REPLY}"]]',
     "conversation_id": "conv-1732000000000-k3j9x",
 }
+# Goes on for longer than any test.
+LONG: dict[str, Any] = {"message": "[[sim: tokens=2000 gap_ms=20]] أطل الحديث", "conversation_id": "conv-long"}
 
 
 async def check(gateway: Gateway, text: str, ends: list[dict[str, Any]]) -> None:

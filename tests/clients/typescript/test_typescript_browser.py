@@ -9,7 +9,7 @@ from aiohttp import web
 from playwright.async_api import Page
 
 from tests.clients.conftest import Receive
-from tests.clients.replies import ASKED, check
+from tests.clients.replies import ASKED, LONG, check, lasts
 from tests.running import Gateway, Start
 from tests.web.pages.browsing import NEEDS_CHROMIUM, running_browser
 
@@ -35,6 +35,30 @@ async ([base, body]) => {
 """
 FETCH = ASK.replace("WAY", "read(new Gateway({baseUrl: base, retry}), body)")
 XHR = ASK.replace("WAY", "read(new Gateway({baseUrl: base, retry, transport: xhrTransport(XMLHttpRequest)}), body)")
+# The app goes into the background and comes back in the middle of a reply; in the end its user has heard enough.
+BACK = """
+async ([base, body, way]) => {
+  const {Gateway, xhrTransport} = await import('/client/index.js');
+  const gateway = new Gateway({baseUrl: base, ...(way === 'xhr' ? {transport: xhrTransport(XMLHttpRequest)} : {})});
+  const stream = gateway.stream(body);
+  const told = {types: [], text: '', reply: null};
+  let back = false;
+  for await (const event of stream) {
+    if (event.type !== 'token') told.types.push(event.state ?? event.type);
+    if (event.type === 'token') {
+      told.text += event.text;
+      if (told.types.at(-1) === 'open') stream.stop();
+      else if (!back) {
+        back = true;
+        gateway.pause();
+        setTimeout(() => gateway.resume());
+      }
+    }
+    if (event.type === 'done') told.reply = event.reply;
+  }
+  return told;
+}
+"""
 # What the page could not read without CORS_ORIGINS: headers of an error.
 REFUSED = ASK.replace(
     "WAY", "read(new Gateway({baseUrl: base}), body).catch(({name, code, retryAfter}) => ({name, code, retryAfter}))"
@@ -80,11 +104,26 @@ async def test_in_a_browser(gateway: Gateway, receive: Receive, page: Page) -> N
         body = {**ASKED, "conversation_id": f"conv-{number}"}
         told: dict[str, Any] = await page.evaluate(way, [bad.url, body])
         assert told["starts"] == 1
+        # A page may never see what came just before a connection broke: which request is the first GET is the browser's affair.
         methods = [request.method for request in bad.requests]
         assert methods[:2] == ["POST", "POST"]
-        assert methods[-1] == "GET"
+        assert methods == sorted(methods, reverse=True)
+        assert len({request.headers["Idempotency-Key"] for request in bad.requests if request.method == "POST"}) == 1
         await check(gateway, told["text"], told["ends"])
         gateway.simulator.calls.clear()
         await gateway.rows("TRUNCATE messages CASCADE")
     refused = await page.evaluate(REFUSED, [gateway.url, {"message": "سلام [[sim: status=429 retry_after=60]]"}])
     assert refused == {"name": "ProviderError", "code": "provider_overloaded", "retryAfter": 60}
+
+
+@pytest.mark.parametrize("way", ["fetch", "xhr"])
+async def test_back_from_the_background(gateway: Gateway, receive: Receive, page: Page, way: str) -> None:
+    bad = await receive()
+    told: dict[str, Any] = await page.evaluate(BACK, [bad.url, LONG, way])
+    assert told["types"] == ["start", "lost", "open", "done"]
+    assert [request.method for request in bad.requests] == ["POST", "GET"]
+    assert lasts(bad)[1]
+    assert (told["reply"]["status"], told["reply"]["content"]) == ("stopped", told["text"])
+    assert await gateway.rows("SELECT content, status FROM messages WHERE role = 'assistant'") == [
+        {"content": told["text"], "status": "stopped"}
+    ]

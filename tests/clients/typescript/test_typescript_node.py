@@ -9,7 +9,7 @@ from gateway.core.errors import KINDS
 from simulator import parse_text
 from tests.clients.conftest import Receive
 from tests.clients.programs import Node
-from tests.clients.replies import ASKED, check, lasts
+from tests.clients.replies import ASKED, LONG, check, lasts
 from tests.running import Gateway, Start
 from tests.web.callers import API_KEY, closed
 
@@ -17,7 +17,6 @@ from tests.web.callers import API_KEY, closed
 CUTS = (2000, 0, 150, 1501)
 # Before the gateway hears of it; within the head; within `start`; then as above.
 EARLY_CUTS = (0, 150, 520, 2000, 0)
-LONG = {"message": "[[sim: tokens=2000 gap_ms=20]] أطل الحديث", "conversation_id": "conv-long"}
 
 
 def of_type(told: dict[str, Any], *types: str) -> list[dict[str, Any]]:
