@@ -26,7 +26,7 @@ class ToolRounds:
 
     def question(self, conversation_id: str, caller_id: str | None) -> None:
         """A question begins."""
-        self._remember((conversation_id, caller_id), 0)
+        self._seen.pop((conversation_id, caller_id), None)
 
     async def follow_up(self, conversation_id: str, caller_id: str | None) -> None:
         """A follow-up begins; `ended` is to follow. Raises `GatewayError` `invalid_request` over the bound."""

@@ -20,6 +20,9 @@ class RecentCalls:
     def remember(self, conversation_id: str, caller: str | None, calls: Iterable[ToolCall], state: KeptState | None) -> None:
         """Note how the newest turn of a conversation ended; `calls` may be empty."""
         ids = tuple(call.id for call in calls)
+        if not ids:
+            self._issued.pop(conversation_id, None)
+            return
         self._issued[conversation_id] = (caller, ids)
         self._issued.move_to_end(conversation_id)
         for call_id in ids:

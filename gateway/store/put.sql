@@ -1,5 +1,5 @@
 -- name: put
--- Whole turns, idempotently. $1: the turns as JSON (`TurnRecord`), sorted by conversation, so that statements of several
+-- Whole turns, idempotently. $1: the turns as JSON (`TurnRecord`) in UTF-8, sorted by conversation, so that statements of several
 -- processes lock rows in the same order; $2: `{turn_id, call_id, result}` of every tool result in them; $3: ids of the turns
 -- that bind their Idempotency-Key. Times come as Unix milliseconds and are stored without zone, in UTC. A turn whose
 -- conversation is another caller's is left out (`owned`), one that is stored already does nothing.
@@ -17,7 +17,7 @@ WITH turns AS MATERIALIZED (
         u.input_tokens, u.output_tokens, u.cached_tokens, u.reasoning_tokens, u.cache_write_tokens,
         timestamp 'epoch' + b.started_ms * interval '1 millisecond' AS asked_at,
         timestamp 'epoch' + greatest(e.ended_ms, b.started_ms + 1) * interval '1 millisecond' AS answered_at
-    FROM json_to_recordset($1::json) AS record (begun json, ended json),
+    FROM json_to_recordset(convert_from($1::bytea, 'UTF8')::json) AS record (begun json, ended json),
         json_to_record(record.begun) AS b (
             turn_id uuid, conversation_id text, caller text, provider text, model text, question text, question_parts text,
             tool_results text, started_ms bigint, request_hash text, request_id text, idempotency_key text,

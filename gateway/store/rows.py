@@ -16,15 +16,16 @@ from gateway.store.record_json import decode_sources, decode_thoughts, encode
 Row = Mapping[str, Any]
 
 
-def put_arguments(records: Sequence[TurnRecord]) -> tuple[str, str, list[str]]:
-    """The arguments of the statement `put`. One JSON document costs less than forty arrays (half the time for one turn)."""
+def put_arguments(records: Sequence[TurnRecord]) -> tuple[bytes, str, list[str]]:
+    """The arguments of the statement `put`. One JSON document costs less than forty arrays (half the time for one turn); as bytes
+    it need not become a text on its way (3 % of a turn's CPU)."""
     results = [
         {"turn_id": record.begun.turn_id, "call_id": result.call_id, "result": result_text(result.content)}
         for record in records
         for result in record.begun.tool_results
     ]
     keys = [record.begun.turn_id for record in records if record.begun.idempotency_key is not None and record.binds_key]
-    return encode(records).decode(), encode(results).decode(), keys
+    return encode(records), encode(results).decode(), keys
 
 
 @cache
