@@ -74,22 +74,24 @@ class RateLimits:
     async def _hit(self, rates: Rates, name: str, local: LocalWindows) -> Quota | None:
         if not rates:
             return None
+        shared = self._shared
+        hits = local.hit(rates, name) if shared is None else await self._shared_hits(shared, rates, name, local)
         quotas = []
-        for rate, (passed, remaining, reset_s) in zip(rates, await self._hits(rates, name, local), strict=False):
+        for rate, (passed, remaining, reset_s) in zip(rates, hits, strict=False):
             quota = Quota(rate.amount, max(0, remaining), whole_seconds(reset_s))
             if not passed:
                 raise OverLimit("rate_limited", "Too many requests in a short time; wait a moment.", quota)
             quotas.append(quota)
         return tightest(*quotas)
 
-    async def _hits(self, rates: Rates, name: str, local: LocalWindows) -> Hits:
-        if self._shared is not None and self._breaker.lets_try():
+    async def _shared_hits(self, shared: SharedWindows, rates: Rates, name: str, local: LocalWindows) -> Hits:
+        if self._breaker.lets_try():
             try:
-                found = await self._shared.hit(rates, name)
+                found = await shared.hit(rates, name)
             except RelayUnavailable as error:
                 if self._breaker.failed():
                     log.warning("rate limits are counted by each process alone: Redis fails: %s", error)
             else:
                 self._breaker.worked()
                 return found
-        return await local.hit(rates, name)
+        return local.hit(rates, name)

@@ -12,17 +12,12 @@ MAX_HITS: Final = 200_000
 Hits = Sequence[tuple[bool, int, float]]
 
 
-class Windows(Protocol):
-    """Counts hits of one name against rates."""
+class SharedWindows(Protocol):
+    """Those that several processes count in. `hit` raises `RelayUnavailable` when they cannot be reached."""
 
     async def hit(self, rates: Sequence[RateLimitItem], name: str) -> Hits:
-        """For each rate, up to the first that is used up: whether there was room for one more, how many remain, and in how many
-        seconds the oldest leaves the window."""
+        """See `LocalWindows`."""
         ...
-
-
-class SharedWindows(Windows, Protocol):
-    """Those that several processes count in. `hit` raises `RelayUnavailable` when they cannot be reached."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -39,8 +34,9 @@ class LocalWindows:
         self._hits: OrderedDict[str, deque[float]] = OrderedDict()
         self.size = 0
 
-    async def hit(self, rates: Sequence[RateLimitItem], name: str) -> Hits:
-        """See `Windows`."""
+    def hit(self, rates: Sequence[RateLimitItem], name: str) -> Hits:
+        """Count a hit of one name. For each rate, up to the first that is used up: whether there was room for one more, how many
+        remain, and in how many seconds the oldest leaves the window."""
         found = []
         for rate in rates:
             found.append(self._hit(rate, name))

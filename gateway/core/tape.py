@@ -37,14 +37,16 @@ class Run:
         self.kind: RunKind = kind
         self.length = len(text)
         self.started_ms = started_ms
-        self._whole = ""
-        # The only text in the standard library that grows and is read from any character on without being copied whole.
-        self._growing: StringIO | None = StringIO()
-        self._growing.write(text)
+        self._whole = text
+        self._growing: StringIO | None = None
 
     def append(self, text: str) -> None:
         """Write text behind what is there."""
-        assert self._growing is not None, "the run is closed"
+        if self._growing is None:
+            # The only text in the standard library that grows and is read from any character on without being copied whole.
+            self._growing = StringIO()
+            self._growing.write(self._whole)
+            self._whole = ""
         self._growing.write(text)
         self.length += len(text)
 

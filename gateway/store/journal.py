@@ -25,7 +25,7 @@ from gateway.store.journal_disk import JournalBroken
 from gateway.store.journal_file import JournalFile
 from gateway.store.journal_rows import Row
 from gateway.store.journal_values import Totals, Waiting
-from gateway.store.record_json import encode, encode_record
+from gateway.store.record_json import encode_begun, encode_record
 
 T = TypeVar("T")
 log = logging.getLogger("gateway.store.journal")
@@ -104,7 +104,7 @@ class Journal:
         """Keep a turn; it survives a kill of the process from then on. Raises `JournalFull`, `JournalBroken`."""
         if self._closed:
             raise JournalBroken("the journal is closed")
-        data = encode(begun)
+        data = encode_begun(begun)
         if self.live_bytes + len(data) + ROW_BYTES > self._max_bytes:
             raise JournalFull(f"the journal holds {self.live_bytes} bytes of at most {self._max_bytes}")
         self._last_id += 1

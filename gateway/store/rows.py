@@ -11,7 +11,7 @@ from gateway.core.jsontext import dumps_text, loads
 from gateway.core.messages import ToolCall, ToolResult
 from gateway.core.turn import Attempt, Reply, TurnBegun, TurnEnded, TurnError, TurnRecord
 from gateway.store.queries import QUERIES
-from gateway.store.record_json import decode_sources, decode_thoughts, encode
+from gateway.store.record_json import decode_sources, decode_thoughts, encode, encode_records
 
 Row = Mapping[str, Any]
 
@@ -25,7 +25,7 @@ def put_arguments(records: Sequence[TurnRecord]) -> tuple[bytes, str, list[str]]
         for result in record.begun.tool_results
     ]
     keys = [record.begun.turn_id for record in records if record.begun.idempotency_key is not None and record.binds_key]
-    return encode(records), encode(results).decode(), keys
+    return encode_records(records), encode(results).decode(), keys
 
 
 @cache

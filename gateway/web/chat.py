@@ -9,7 +9,7 @@ from gateway.engine.live import LiveTurn
 from gateway.web.chat_body import parse_chat
 from gateway.web.edge import QUOTA, REQUEST_ID, read_json_body
 from gateway.web.reading import serve_events
-from gateway.web.services import SERVICES
+from gateway.web.services import SERVICES, Services
 from gateway.web.streams import cache_wish, count_resume, find, idempotency_key, last_event_id, resume_turn
 from gateway.web.whole import whole_reply
 
@@ -17,8 +17,9 @@ from gateway.web.whole import whole_reply
 async def chat(request: web.Request) -> web.StreamResponse:
     """The whole reply as one JSON body."""
     # Who asks comes first: strangers' bodies are not read.
-    caller = await request.app[SERVICES].gate.caller(request)
-    turn = await _open(request, caller, parse_chat(await read_json_body(request)), streamed=False)
+    services = request.app[SERVICES]
+    caller = await services.gate.caller(request)
+    turn = await _open(request, services, caller, parse_chat(await read_json_body(request)), streamed=False)
     turn.attach()
     try:
         outcome = await turn.ended()
@@ -32,11 +33,12 @@ async def chat(request: web.Request) -> web.StreamResponse:
 
 async def chat_stream(request: web.Request) -> web.StreamResponse:
     """The reply as server-sent events; with `Last-Event-ID` the rest of the turn that the id names, never a second one."""
-    caller = await request.app[SERVICES].gate.caller(request)
+    services = request.app[SERVICES]
+    caller = await services.gate.caller(request)
     last = last_event_id(request)
     parsed = parse_chat(await read_json_body(request))
     if last is None:
-        return await serve_events(request, await _open(request, caller, parsed, streamed=True), None)
+        return await serve_events(request, await _open(request, services, caller, parsed, streamed=True), None)
     await count_resume(request, caller)
     turn = await find(request, last.turn_id)
     key = idempotency_key(request)
@@ -45,8 +47,8 @@ async def chat_stream(request: web.Request) -> web.StreamResponse:
     return await resume_turn(request, turn, last)
 
 
-async def _open(request: web.Request, caller: Caller, parsed: ChatRequest, *, streamed: bool) -> LiveTurn:
-    accepted = await request.app[SERVICES].intake.accept(
+async def _open(request: web.Request, services: Services, caller: Caller, parsed: ChatRequest, *, streamed: bool) -> LiveTurn:
+    accepted = await services.intake.accept(
         parsed,
         caller,
         request_id=request[REQUEST_ID],

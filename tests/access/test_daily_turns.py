@@ -12,7 +12,7 @@ from gateway.core.events import UsageReported
 from gateway.core.turn import TurnRecord
 from gateway.store.base import Viewer
 from gateway.store.postgres import PostgresStore
-from gateway.store.record_json import decode_begun, decode_record, encode, encode_record
+from gateway.store.record_json import decode_begun, decode_record, encode_begun, encode_record
 from tests.access.databases import OwnDatabase, Switch
 from tests.store.samples import turn
 
@@ -78,7 +78,7 @@ def test_what_a_turn_owes(counted: bool, free: bool, owed: int) -> None:
 
 def test_the_journal_keeps_it() -> None:
     record = turn(charged_on="2026-01-31", uncounted=True)
-    assert decode_begun(encode(record.begun)) == record.begun
+    assert decode_begun(encode_begun(record.begun)) == record.begun
     assert decode_record(encode_record(record)).owed == 1
 
 

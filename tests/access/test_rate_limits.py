@@ -184,27 +184,27 @@ class Clock:
         return self.now
 
 
-async def test_the_window_moves() -> None:
+def test_the_window_moves() -> None:
     clock = Clock()
     windows, (rate,) = LocalWindows(clock=clock), parse_rates("3/minute")
     for left in (2, 1, 0):
-        assert await windows.hit([rate], "a") == [(True, left, 1060.0 - clock.now)]
+        assert windows.hit([rate], "a") == [(True, left, 1060.0 - clock.now)]
         clock.now += 10
-    assert await windows.hit([rate], "a") == [(False, 0, 30.0)]
+    assert windows.hit([rate], "a") == [(False, 0, 30.0)]
     clock.now = 1060.0
-    assert await windows.hit([rate], "a") == [(True, 0, 10.0)]
-    assert await windows.hit([rate], "a") == [(False, 0, 10.0)]
+    assert windows.hit([rate], "a") == [(True, 0, 10.0)]
+    assert windows.hit([rate], "a") == [(False, 0, 10.0)]
 
 
-async def test_memory_is_bounded_and_the_longest_unhit_goes_first() -> None:
+def test_memory_is_bounded_and_the_longest_unhit_goes_first() -> None:
     windows, five, ten = LocalWindows(max_hits=100), parse_rates("5/minute"), parse_rates("10/minute")
     for number in range(1000):
-        await windows.hit(five, f"address-{number}")
-        await windows.hit(ten, "busy")
+        windows.hit(five, f"address-{number}")
+        windows.hit(ten, "busy")
     assert windows.size <= 100
-    [(passed, *_)] = await windows.hit(ten, "busy")
+    [(passed, *_)] = windows.hit(ten, "busy")
     assert not passed
-    [(passed, left, _)] = await windows.hit(five, "address-0")
+    [(passed, left, _)] = windows.hit(five, "address-0")
     assert (passed, left) == (True, 4)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.core.jsontext import dumps, loads
 from gateway.core.messages import ToolCall
 from gateway.core.turn import TurnBegun, TurnRecord
-from gateway.store.record_json import decode_begun, decode_record, encode, encode_brief, encode_record
+from gateway.store.record_json import decode_begun, decode_record, encode_begun, encode_brief, encode_record, encode_records
 from tests.store import strategies
 from tests.store.journal_turns import begun, record, reply, rich_reply
 
@@ -21,7 +21,7 @@ def test_a_turn_comes_back_exactly(turn: TurnRecord) -> None:
 
 @given(strategies.begun_turns)
 def test_an_accepted_turn_comes_back_exactly(turn: TurnBegun) -> None:
-    assert decode_begun(encode(turn)) == turn
+    assert decode_begun(encode_begun(turn)) == turn
     assert decode_begun(encode_brief(turn)) == replace(turn, question=None, question_parts=None, tool_results=())
 
 
@@ -48,6 +48,12 @@ def _with_arguments(arguments: dict[str, Any]) -> TurnRecord:
 def test_arguments_nested_deeper_than_the_fast_encoder_goes_come_back_exactly() -> None:
     turn = _with_arguments(_nested(300))
     assert decode_record(encode_record(turn)) == turn
+
+
+def test_turns_written_together_are_those_written_alone() -> None:
+    usual, deep, odd = record(), _with_arguments(_nested(300)), record(content="قبل\ud800بعد")
+    for together in ([usual, usual], [usual, deep, odd]):
+        assert loads(encode_records(together)) == [loads(encode_record(turn)) for turn in together]
 
 
 def test_arguments_nested_too_deeply_for_any_encoder_cost_only_themselves() -> None:
@@ -90,4 +96,4 @@ def test_a_turn_with_a_member_changed_is_a_turn_or_a_value_error(turn: TurnRecor
 
 
 def test_accepted_turns_are_told_apart_from_others() -> None:
-    assert decode_begun(encode(begun("conv-١", "ما الجذر؟"))).question == "ما الجذر؟"
+    assert decode_begun(encode_begun(begun("conv-١", "ما الجذر؟"))).question == "ما الجذر؟"
