@@ -37,7 +37,7 @@ def loads(data: bytes | str) -> Any:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
         return _loads_leniently(data)
-    # `in` takes bytes for a number first, which costs an exception.
+    # `in` would look for bytes only behind an exception.
     place = data.find(b"\\u0000") if isinstance(data, bytes) else data.find("\\u0000")
     return value if place < 0 else _cleaned(value)
 

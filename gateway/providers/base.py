@@ -1,6 +1,6 @@
 """What a provider is: a frozen record of pure functions. Nothing here does I/O."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from gateway.core.errors import UpstreamError
@@ -73,32 +73,27 @@ class Provider:
     prefill: Callable[[str], bool] = lambda _: False
 
 
-def decode(decoder: Decoder, frames: Iterable[Frame]) -> list[Event]:
+def decode(decoder: Decoder, frames: Sequence[Frame]) -> list[Event]:
     """The events of frames that came together, up to a terminal one: as if each were fed, with adjacent text joined."""
     repeats = decoder.repeats
     if repeats is None:
         return _each(decoder, frames)
     events: list[Event] = []
-    held: list[Frame] = []
-    pieces: list[bytes] = []
-    for frame in frames:
-        piece = repeats.piece(frame)
-        if piece is not None:
-            held.append(frame)
-            pieces.append(piece)
-            continue
-        if held:
-            events += _joined(decoder, repeats, held, pieces)
-            held, pieces = [], []
-            if _ended(events):
-                return events
-        events += decoder.feed(frame)
+    rest, start = iter(frames), 0
+    while True:
+        pieces, other = repeats.pieces(rest)
+        end = start + len(pieces)
+        if pieces:
+            events += _joined(decoder, repeats, frames[start:end], pieces)
+        if other is None or _ended(events):
+            return events
+        events += decoder.feed(other)
         if _ended(events):
             return events
-    return events + _joined(decoder, repeats, held, pieces) if held else events
+        start = end + 1
 
 
-def _joined(decoder: Decoder, repeats: Repeats, held: list[Frame], pieces: list[bytes]) -> list[Event]:
+def _joined(decoder: Decoder, repeats: Repeats, held: Sequence[Frame], pieces: list[bytes]) -> list[Event]:
     try:
         return [TextDelta(repeats.text(pieces))]
     except ValueError:

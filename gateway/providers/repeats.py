@@ -4,10 +4,15 @@ The frames of one reply are the same bytes around the next piece of text, in Ope
 costs five times as much as cutting the piece out, and a hundred tokens are a third of what a stream costs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from gateway.core.jsontext import dumps, loads
 from gateway.wire.sse import Frame
+
+# As numbers: bytes are searched for bytes only behind an exception, six times as slowly, and this is done for every token.
+_QUOTE: Final = ord('"')
+_BACKSLASH: Final = ord("\\")
 
 
 class Repeats:
@@ -27,7 +32,7 @@ class Repeats:
         What later frames say is appended to `into`, too.
         """
         quoted = dumps(text)
-        if b"\\" in frame.data or frame.data.count(quoted) != 1:
+        if _BACKSLASH in frame.data or frame.data.count(quoted) != 1:
             return
         before, _, behind = frame.data.partition(quoted)
         self._before, self._behind, self._event = before + b'"', b'"' + behind, frame.event
@@ -38,20 +43,26 @@ class Repeats:
         """What comes next may mean something else."""
         self._shortest = 0
 
-    def piece(self, frame: Frame) -> bytes | None:
-        """The inside of the JSON string that stands in the text's place, if all around it is as it was.
+    def pieces(self, frames: Iterator[Frame]) -> tuple[list[bytes], Frame | None]:
+        """Of each frame the inside of the JSON string that stands in the text's place, and the frame that ended this, if any.
 
-        None also for what only a parser can tell: quotes, an escape at the end, half of a character in two escapes.
+        That is the first around which not all is as it was, or of which only a parser can tell: quotes, an escape at the end,
+        half of a character in two escapes.
         """
-        data = frame.data
-        if not (self._shortest and len(data) > self._shortest and data.startswith(self._before) and data.endswith(self._behind)):
-            return None
-        piece = data[len(self._before) : -len(self._behind)]
-        if b'"' in piece or frame.event != self._event:
-            return None
-        if b"\\" in piece and (piece.endswith(b"\\") or b"\\ud" in piece or b"\\uD" in piece):
-            return None
-        return piece
+        found: list[bytes] = []
+        before, behind, usual, shortest = self._before, self._behind, self._event, self._shortest
+        first, last = len(before), -len(behind)
+        for frame in frames:
+            event, data = frame
+            if not (shortest and len(data) > shortest and data.startswith(before) and data.endswith(behind)):
+                return found, frame
+            piece = data[first:last]
+            if _QUOTE in piece or event != usual:
+                return found, frame
+            if _BACKSLASH in piece and (piece.endswith(b"\\") or b"\\ud" in piece or b"\\uD" in piece):
+                return found, frame
+            found.append(piece)
+        return found, None
 
     def text(self, pieces: Iterable[bytes]) -> str:
         """What pieces that came together say. Raises `ValueError` for bytes that are no JSON."""

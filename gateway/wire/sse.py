@@ -4,12 +4,14 @@ It never depends on how the bytes were cut, and holds at most `max_bytes` of an 
 """
 
 from codecs import BOM_UTF8
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.core.errors import UpstreamError
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 MAX_STRAY_CHARS = 64 * 1024
+# A number: bytes are searched for bytes only behind an exception.
+_CR: Final = ord("\r")
 
 
 class Frame(NamedTuple):
@@ -49,7 +51,7 @@ class SseDecoder:
             # A CR ended its line at once; an LF right behind it belongs to it.
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
-        if b"\r" in chunk:
+        if _CR in chunk:
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = chunk.split(b"\n")
@@ -91,17 +93,17 @@ class SseDecoder:
 
     def _frames(self, lines: list[bytes]) -> list[Frame]:
         frames: list[Frame] = []
+        data = self._data
         for line in lines:
             if line[:6] == b"data: ":
-                self._data.append(line[6:])
+                data.append(line[6:])
                 self._size += len(line)
             elif line:
                 self._rare_line(line)
             else:
-                if self._data:
-                    data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-                    frames.append(Frame(self._event, data))
-                    self._data = []
+                if data:
+                    frames.append(Frame(self._event, data[0] if len(data) == 1 else b"\n".join(data)))
+                    data.clear()
                     self._size = 0
                 self._event = ""
         return frames
