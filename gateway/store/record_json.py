@@ -25,7 +25,7 @@ _NOT_ASKED: Final[Value] = {"question": None, "question_parts": None, "tool_resu
 
 def _members(kind: type[T], *without: str) -> Callable[[T], Value]:
     """What turns a dataclass into a dict, as if written by hand: orjson itself asks one that has slots for its `__dict__` first,
-    and then for each member in turn, which takes three times as long."""
+    and then for each member in turn, which takes nearly twice as long."""
     names = [field.name for field in fields(cast("Any", kind)) if field.name not in without]
     source = ", ".join(f"{name!r}: value.{name}" for name in names)
     return cast("Callable[[T], Value]", eval(f"lambda value: {{{source}}}"))  # noqa: S307 - names of our own classes
