@@ -116,14 +116,14 @@ async def test_in_a_browser(gateway: Gateway, receive: Receive, page: Page) -> N
     assert refused == {"name": "ProviderError", "code": "provider_overloaded", "retryAfter": 60}
 
 
-@pytest.mark.parametrize("way", ["fetch", "xhr"])
-async def test_back_from_the_background(gateway: Gateway, receive: Receive, page: Page, way: str) -> None:
-    bad = await receive()
-    told: dict[str, Any] = await page.evaluate(BACK, [bad.url, LONG, way])
-    assert told["types"] == ["start", "lost", "open", "done"]
-    assert [request.method for request in bad.requests] == ["POST", "GET"]
-    assert lasts(bad)[1]
-    assert (told["reply"]["status"], told["reply"]["content"]) == ("stopped", told["text"])
-    assert await gateway.rows("SELECT content, status FROM messages WHERE role = 'assistant'") == [
-        {"content": told["text"], "status": "stopped"}
-    ]
+async def test_back_from_the_background(gateway: Gateway, receive: Receive, page: Page) -> None:
+    for way in ("fetch", "xhr"):
+        bad = await receive()
+        told: dict[str, Any] = await page.evaluate(BACK, [bad.url, LONG, way])
+        assert told["types"] == ["start", "lost", "open", "done"]
+        assert [request.method for request in bad.requests] == ["POST", "GET"]
+        assert lasts(bad)[1]
+        assert (told["reply"]["status"], told["reply"]["content"]) == ("stopped", told["text"])
+        rows = await gateway.rows("SELECT content, status FROM messages WHERE role = 'assistant'")
+        assert rows == [{"content": told["text"], "status": "stopped"}]
+        await gateway.rows("TRUNCATE messages CASCADE")
