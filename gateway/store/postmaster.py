@@ -105,7 +105,7 @@ def launch(
         end(pid, gracefully=stopping.is_set())
         if stopping.is_set():
             break
-        reason = _last_words(log_file, written)
+        reason = _last_words(log_file, written, pid)
         in_the_way = "shared memory" in reason or "lock file" in reason
         if not in_the_way or time.monotonic() > give_up:
             raise EmbeddedError(f"PostgreSQL did not start: {reason} (see {log_file})")
@@ -226,10 +226,12 @@ def _quoted(folder: Path) -> str:
     return '"' + str(folder).replace('"', '""') + '"'
 
 
-def _last_words(log_file: Path, start: int) -> str:
-    """Why the server ended, from what it wrote to its log behind `start`."""
+def _last_words(log_file: Path, start: int, pid: int) -> str:
+    """Why the server ended, from its log behind `start`, where the processes of a killed one may still write too."""
     with log_file.open("rb") as written:
         written.seek(start)
         lines = written.read(65_536).decode("utf-8", "replace").splitlines()
-    fatal = [line.partition("FATAL:")[2].strip() for line in lines if "FATAL:" in line]
-    return fatal[0] if fatal else (lines or ["it said nothing"])[-1]
+    fatal = [line.partition("FATAL:") for line in lines if "FATAL:" in line]
+    own = [words for prefix, _, words in fatal if f"[{pid}]" in prefix]
+    found = own or [words for _, _, words in fatal] or lines[-1:] or ["it said nothing"]
+    return found[0].strip()

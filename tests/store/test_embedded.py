@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from gateway.store import postmaster
+from gateway.store.cluster import Cluster
 from gateway.store.embedded import EmbeddedError, EmbeddedPostgres
 from tests.store.homes import AS_ROOT, FAST, ask, empty_home, home, server, used_home
 
@@ -114,6 +115,27 @@ async def test_a_server_that_is_killed_comes_back_under_the_same_address(home: P
     os.kill(killed, signal.SIGKILL)
     assert await answered(url, "SELECT n FROM kept") == 1
     assert pid_in(home) != killed
+
+
+async def test_what_a_killed_server_left_is_no_obstacle_whatever_it_says(
+    home: Path, server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its processes hold its shared memory for a while, and say good-bye in the log of the one that takes its place."""
+    url = server.start()
+    spawn = postmaster._spawn
+
+    def spawn_behind_a_farewell(cluster: Cluster, command: list[str], log_file: Path) -> int:
+        with log_file.open("a") as log:
+            log.write("2026-11-23 20:38:02 UTC [1] FATAL:  terminating connection due to unexpected postmaster exit\n")
+        return spawn(cluster, command, log_file)
+
+    monkeypatch.setattr(postmaster, "_spawn", spawn_behind_a_farewell)
+    killed = psutil.Process(pid_in(home))
+    for process in killed.children():
+        process.suspend()
+    killed.kill()
+    assert await answered(url, "SELECT 1") == 1
+    assert "could not be started" not in caplog.text
 
 
 def start_in_a_process_of_its_own(home: Path) -> tuple["subprocess.Popen[str]", str]:
