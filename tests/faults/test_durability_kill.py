@@ -21,8 +21,10 @@ async def test_kills_under_load(serve: Serve) -> None:
     server = await serve()
     blows = [(FRESH_S + 0.5, kill_it), (0.3, kill_its_database), (0.4, kill_both)]
     async with Crowd(lambda: server.url, LONG, seed=1) as crowd:
-        watched = [asyncio.create_task(crowd.ask(crowd.question(streamed=True))) for _ in range(6)]
+        asked = [crowd.question(streamed=True) for _ in range(6)]
+        watched = [asyncio.create_task(crowd.ask(one)) for one in asked]
         crowd.manner = MANNER
+        await until(lambda: all(one.pieces for one in asked))
         comparison = await endure_blows(server, own_database(server), crowd, blows)
         assert not comparison.wrong, texts(comparison.wrong)
         assert comparison.ends["done"] > 0
