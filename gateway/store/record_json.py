@@ -43,8 +43,13 @@ def encode(value: Any) -> bytes:
 
     Lone surrogates become U+FFFD; a leaf that no encoder takes (nested some 1,000 levels, not a number) becomes null.
     """
+    return _encode(value, value)
+
+
+def _encode(members: Any, value: Any) -> bytes:
+    """Encode a value by its members, or where orjson refuses them by way of the standard library."""
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(members)
     except TypeError:
         # orjson stops at 254 levels, lone surrogates and integers of more than 64 bits; the standard library does not.
         return json.dumps(_plain(value), ensure_ascii=False).encode()
@@ -70,18 +75,12 @@ def encode_brief(begun: TurnBegun) -> bytes:
 
 def encode_begun(begun: TurnBegun) -> bytes:
     """Encode a turn as it was accepted; for `decode_begun`."""
-    try:
-        return orjson.dumps(_begun_members(begun))
-    except TypeError:
-        return encode(begun)
+    return _encode(_begun_members(begun), begun)
 
 
 def encode_record(record: TurnRecord) -> bytes:
     """Encode a whole turn."""
-    try:
-        return orjson.dumps(_record_members(record))
-    except TypeError:
-        return encode(record)
+    return _encode(_record_members(record), record)
 
 
 def encode_records(records: Sequence[TurnRecord]) -> bytes:
