@@ -92,8 +92,8 @@ async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def store(database_url: str) -> AsyncIterator[PostgresStore]:
-    """The log in a database of the test's own."""
-    opened = PostgresStore(parse_dsn(database_url))
+    """The log in a database of the test's own. It has the patience that a machine busy with other tests asks for."""
+    opened = PostgresStore(parse_dsn(database_url), command_timeout_s=30)
     yield opened
     await opened.close()
 
