@@ -20,7 +20,7 @@ from gateway.observe.price_file import PriceTable, read_price_table
 from gateway.setting_types import BaseUrl, Names, Secrets, Url, one_line
 from gateway.setting_types import SettingsError as SettingsError
 from gateway.store.dsn import parse_dsn
-from gateway.store.redis_line import read_address
+from gateway.store.redis_address import read_address
 
 PROVIDER_NAMES = ("openai", "anthropic", "groq", "google")
 

@@ -12,26 +12,13 @@ from math import inf
 from typing import Any, Final, cast
 
 from hiredis import HiredisError, Reader, ReplyError, pack_command
-from redis.asyncio import Connection, SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.connection import parse_url
-from redis.exceptions import RedisError
 
 from gateway.store.base import RelayUnavailable
+from gateway.store.redis_address import read_address
 
 Command = tuple[str | bytes | int, ...]
 _LATE_S: Final = 0.01
 _INCOMPLETE: Final = object()
-
-
-def read_address(url: str) -> Connection | UnixDomainSocketConnection:
-    """What an address means: where, by TLS or not, who, which database. Raises `ValueError` for one that is none."""
-    options: dict[str, Any] = {**parse_url(url)}
-    kind = options.pop("connection_class", Connection)
-    try:
-        address: Connection | UnixDomainSocketConnection = kind(**options)
-    except (TypeError, RedisError) as error:
-        raise ValueError("an option that is none") from error
-    return address
 
 
 class RedisRefusal(RelayUnavailable):
@@ -103,11 +90,10 @@ class RedisLine:
     async def _open(self) -> "_Wire":
         address, loop = self._address, asyncio.get_running_loop()
         async with asyncio.timeout(self._answer_s):
-            if isinstance(address, UnixDomainSocketConnection):
+            if address.path is not None:
                 _, wire = await loop.create_unix_connection(_Wire, address.path)
             else:
-                tls = address.ssl_context.get() if isinstance(address, SSLConnection) else None
-                _, wire = await loop.create_connection(_Wire, address.host, address.port, ssl=tls)
+                _, wire = await loop.create_connection(_Wire, address.host, address.port, ssl=address.tls)
             try:
                 for command in self._greeting():
                     _done(await wire.ask(_packed(command), 1, self._answer_s))
@@ -124,8 +110,8 @@ class RedisLine:
             said.append(("AUTH", *filter(None, (address.username, address.password))))
         if address.client_name:
             said.append(("CLIENT", "SETNAME", address.client_name))
-        if address.db:
-            said.append(("SELECT", address.db))
+        if address.database:
+            said.append(("SELECT", address.database))
         return said
 
 

@@ -167,7 +167,14 @@ async def test_what_an_address_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     "address",
-    ["http://127.0.0.1", "127.0.0.1:6379", "redis://h?nonsense=1", "redis://h:port/0", "rediss://h?ssl_cert_reqs=perhaps"],
+    [
+        "http://127.0.0.1",
+        "127.0.0.1:6379",
+        "redis://h?nonsense=1",
+        "redis://h:port/0",
+        "rediss://h?ssl_cert_reqs=perhaps",
+        "rediss://h?ssl_ca_certs=/nowhere.pem",
+    ],
 )
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(ValueError, match=r"."):
