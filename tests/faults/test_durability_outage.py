@@ -14,6 +14,7 @@ from tests.faults.durable import Serve
 from tests.faults.ledger import texts
 from tests.faults.outages import TROUBLES, Outage, endure
 from tests.faults.server import Server
+from tests.store.writing import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 AWAY_S = {"stopped": 0.8, "frozen": 2.6, "cut": 0.8, "read-only": 0.8}
@@ -52,11 +53,11 @@ async def test_connections_that_break_in_the_middle_of_messages(url: str, serve:
         async def breaks() -> AsyncIterator[None]:
             wire.breaks = True
             yield
+            await until(lambda: wire.cuts > 3)
             wire.breaks = False
 
         server = await serve(DATABASE_URL=broken_url)
         async with Crowd(lambda: server.url, seed=next(_SEEDS)) as crowd:
             outage = await endure(server, url, crowd, breaks(), 1.2, around_s=0.3)
         check(outage)
-        assert wire.cuts > 3
         assert await server.stop() == 0
