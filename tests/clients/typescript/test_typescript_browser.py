@@ -17,29 +17,26 @@ pytestmark = NEEDS_CHROMIUM
 # Before the gateway hears of it; within the head; within a word; within an event.
 CUTS = (0, 150, 2000, 0, 1501)
 
-ASK = """
-async ([base, body]) => {
-  const {Gateway, xhrTransport} = await import('/client/index.js');
-  const retry = {minDelayMs: 10};
-  const read = async (gateway, body) => {
-    const told = {text: '', ends: [], starts: 0};
-    for await (const event of gateway.stream(body)) {
-      if (event.type === 'start') told.starts += 1;
-      if (event.type === 'token') told.text += event.text;
-      if (event.type === 'done') told.ends.push(event.reply);
-    }
-    return told;
-  };
-  return WAY;
-}
-"""
-FETCH = ASK.replace("WAY", "read(new Gateway({baseUrl: base, retry}), body)")
-XHR = ASK.replace("WAY", "read(new Gateway({baseUrl: base, retry, transport: xhrTransport(XMLHttpRequest)}), body)")
-# The app goes into the background and comes back in the middle of a reply; in the end its user has heard enough.
-BACK = """
+# The head of each of the following: `open` makes a gateway that asks by `way`.
+OPEN = """
 async ([base, body, way]) => {
   const {Gateway, xhrTransport} = await import('/client/index.js');
-  const gateway = new Gateway({baseUrl: base, ...(way === 'xhr' ? {transport: xhrTransport(XMLHttpRequest)} : {})});
+  const transport = way === 'xhr' ? {transport: xhrTransport(XMLHttpRequest)} : {};
+  const open = (options) => new Gateway({baseUrl: base, ...transport, ...options});
+"""
+READ = """
+  const told = {text: '', ends: [], starts: 0};
+  for await (const event of open({retry: {minDelayMs: 10}}).stream(body)) {
+    if (event.type === 'start') told.starts += 1;
+    if (event.type === 'token') told.text += event.text;
+    if (event.type === 'done') told.ends.push(event.reply);
+  }
+  return told;
+}
+"""
+# The app goes into the background and comes back in the middle of a reply; in the end its user has heard enough.
+BACK = """
+  const gateway = open();
   const stream = gateway.stream(body);
   const told = {types: [], text: '', reply: null};
   let back = false;
@@ -60,9 +57,14 @@ async ([base, body, way]) => {
 }
 """
 # What the page could not read without CORS_ORIGINS: headers of an error.
-REFUSED = ASK.replace(
-    "WAY", "read(new Gateway({baseUrl: base}), body).catch(({name, code, retryAfter}) => ({name, code, retryAfter}))"
-)
+REFUSED = """
+  try {
+    for await (const _ of open().stream(body)) {}
+  } catch ({name, code, retryAfter}) {
+    return {name, code, retryAfter};
+  }
+}
+"""
 
 
 @pytest.fixture
@@ -99,10 +101,10 @@ async def page(origin: str) -> AsyncIterator[Page]:
 
 
 async def test_in_a_browser(gateway: Gateway, receive: Receive, page: Page) -> None:
-    for number, way in enumerate((FETCH, XHR)):
+    for way in ("fetch", "xhr"):
         bad = await receive(*CUTS)
-        body = {**ASKED, "conversation_id": f"conv-{number}"}
-        told: dict[str, Any] = await page.evaluate(way, [bad.url, body])
+        body = {**ASKED, "conversation_id": f"conv-{way}"}
+        told: dict[str, Any] = await page.evaluate(OPEN + READ, [bad.url, body, way])
         assert told["starts"] == 1
         # A page may never see what came just before a connection broke: which request is the first GET is the browser's affair.
         methods = [request.method for request in bad.requests]
@@ -112,14 +114,14 @@ async def test_in_a_browser(gateway: Gateway, receive: Receive, page: Page) -> N
         await check(gateway, told["text"], told["ends"])
         gateway.simulator.calls.clear()
         await gateway.rows("TRUNCATE messages CASCADE")
-    refused = await page.evaluate(REFUSED, [gateway.url, {"message": "سلام [[sim: status=429 retry_after=60]]"}])
+    refused = await page.evaluate(OPEN + REFUSED, [gateway.url, {"message": "سلام [[sim: status=429 retry_after=60]]"}, "fetch"])
     assert refused == {"name": "ProviderError", "code": "provider_overloaded", "retryAfter": 60}
 
 
 async def test_back_from_the_background(gateway: Gateway, receive: Receive, page: Page) -> None:
     for way in ("fetch", "xhr"):
         bad = await receive()
-        told: dict[str, Any] = await page.evaluate(BACK, [bad.url, LONG, way])
+        told: dict[str, Any] = await page.evaluate(OPEN + BACK, [bad.url, LONG, way])
         assert told["types"] == ["start", "lost", "open", "done"]
         assert [request.method for request in bad.requests] == ["POST", "GET"]
         assert lasts(bad)[1]
