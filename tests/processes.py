@@ -5,7 +5,6 @@ import contextlib
 import os
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ import pytest
 
 from simulator import Simulator
 from tests.running import PROVIDERS, Gateway, open_client
+from tests.warm import Process, start_process
 
-RUN = Path(__file__).resolve().parents[1] / "run.py"
 _READY = re.compile(r"^Gateway ready at (\S+)$", re.MULTILINE)
 
 Launch = Callable[..., Awaitable["GatewayProcess"]]
@@ -27,7 +26,7 @@ Launch = Callable[..., Awaitable["GatewayProcess"]]
 class GatewayProcess(Gateway):
     """A gateway whose server is another process; `said` is what it has written to its log."""
 
-    process: asyncio.subprocess.Process | None = None
+    process: Process | None = None
     said: list[str] = field(default_factory=list)
     _reading: asyncio.Task[None] | None = None
 
@@ -58,8 +57,9 @@ class GatewayProcess(Gateway):
                 async with asyncio.timeout(10):
                     await self.process.wait()
             except TimeoutError:
-                self.process.kill()
+                self.process.send_signal(signal.SIGKILL)
                 await self.process.wait()
+        self.process.close()
         assert self._reading is not None
         self._reading.cancel()
         await asyncio.wait((self._reading,))
@@ -94,10 +94,7 @@ def environment(provider_url: str) -> dict[str, str]:
 
 
 async def _launched(simulator: Simulator, database_url: str, home: Path, given: dict[str, str]) -> GatewayProcess:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(RUN), env=environment(simulator.base_url) | given, cwd=home, stderr=asyncio.subprocess.PIPE
-    )
-    assert process.stderr is not None
+    process = await start_process(environment(simulator.base_url) | given, home)
     said: list[str] = []
     url = ""
     async with asyncio.timeout(60):

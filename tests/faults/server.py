@@ -3,14 +3,14 @@
 import asyncio
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
 
-from tests.processes import RUN, environment
+from tests.processes import environment
+from tests.warm import Process, start_process
 
 PATIENCE_S = 90.0  # far above everything that is waited for: reaching it means that something hangs
 _READY = re.compile(r"^Gateway ready at (\S+)$", re.MULTILINE)
@@ -29,7 +29,7 @@ class Server:
         self.said: list[str] = []
         self.url = ""
         self._provider_url = provider_url
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._listening: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._port = "0"
@@ -50,15 +50,7 @@ class Server:
         assert self._process is None, "it runs already"
         self.home.mkdir(parents=True, exist_ok=True)
         self._ready.clear()
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(RUN),
-            cwd=self.home,
-            env=self._environment() | settings,
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+        self._process = await start_process(self._environment() | settings, self.home, session=True)
         self._listening = asyncio.create_task(self._listen(self._process))
 
     async def start(self, **settings: str) -> None:
@@ -80,6 +72,7 @@ class Server:
         async with asyncio.timeout(PATIENCE_S):
             status = await self._process.wait()
             await self._listening
+        self._process.close()
         self._process = None
         return status
 
@@ -106,8 +99,7 @@ class Server:
     def _environment(self) -> dict[str, str]:
         return environment(self._provider_url) | {"PORT": self._port, "DATA_DIR": str(self.data)} | self.settings
 
-    async def _listen(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stderr is not None
+    async def _listen(self, process: Process) -> None:
         while line := (await process.stderr.readline()).decode("utf-8", "replace"):
             self.said.append(line)
             if found := _READY.match(line):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents import ROOT
 from tests.faults.database import Database, execute
 from tests.faults.server import Server
-from tests.processes import RUN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -57,7 +57,7 @@ async def test_what_cannot_start_says_why(database: Database, place: Path) -> No
 
 AS_NOBODY = f"""
 import os, sys
-sys.path.insert(0, {str(RUN.parent)!r})
+sys.path.insert(0, {str(ROOT)!r})
 import run
 if os.geteuid() == 0:
     os.setgid(65534)
