@@ -17,12 +17,13 @@ from gateway.access.daily import DailyLimits
 from gateway.access.identity import ALGORITHM, IdentityVerifier
 from gateway.access.jwks import KeySet
 from gateway.access.origins import Origins
-from gateway.access.rates import RateLimits, parse_rates
+from gateway.access.rates import RateLimits
 from gateway.access.rounds import ToolRounds
 from gateway.access.sessions import Sessions
 from gateway.access.signin import SignIn
 from gateway.access.tokens import Tokens
 from gateway.access.users import Users
+from gateway.core.rates import parse_rates
 from gateway.settings import Settings
 from gateway.store.base import StoreUnavailable
 from gateway.store.postgres import PostgresStore

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from gateway.access.addresses import ClientAddresses
 from gateway.access.callers import name_and_key
 from gateway.access.origins import parse_origins
-from gateway.access.rates import parse_rates
+from gateway.core.rates import parse_rates
 from gateway.named_providers import ProviderSettings, read_named
 from gateway.observe.price_file import PriceTable, read_price_table
 from gateway.setting_types import BaseUrl, Names, Secrets, Url, one_line

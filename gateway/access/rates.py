@@ -1,36 +1,16 @@
 """Requests a minute (or hour, or day): per caller, and per address where nobody is known yet."""
 
 import logging
-from typing import Final
-
-from limits import RateLimitItem, parse_many
 
 from gateway.access.addresses import rate_key
 from gateway.access.breaker import Breaker
 from gateway.access.callers import Caller
 from gateway.access.quota import OverLimit, Quota, tightest, whole_seconds
 from gateway.access.windows import Hits, LocalWindows, SharedWindows
+from gateway.core.rates import Rates
 from gateway.store.base import RelayUnavailable
 
 log = logging.getLogger(__name__)
-
-_MAX_AMOUNT: Final = 100_000
-_NONE: Final = ("", "0", "none", "off")
-
-Rates = tuple[RateLimitItem, ...]
-
-
-def parse_rates(text: str) -> Rates:
-    """Read a rate such as `20/minute` or `5/second;100/hour`; `none` or nothing is no limit. Raises `ValueError`."""
-    if text.strip().lower() in _NONE:
-        return ()
-    try:
-        rates = tuple(parse_many(text))
-    except ValueError:
-        rates = ()
-    if not rates or any(not 0 < rate.amount <= _MAX_AMOUNT or rate.multiples < 1 for rate in rates):
-        raise ValueError("takes a rate such as 20/minute, or several as 5/second;100/hour")
-    return rates
 
 
 class RateLimits:
@@ -53,8 +33,8 @@ class RateLimits:
         return await self._hit(self._turn.get(caller.kind, ()), f"turn:{caller.id}", self._callers)
 
     def rate_of(self, kind: str) -> str:
-        """The rate of turns of a kind of caller, such as `20 per 1 minute`; empty: no limit."""
-        return ", ".join(str(rate) for rate in self._turn.get(kind, ()))
+        """The rate of turns of a kind of caller, such as `20/minute`; empty: no limit."""
+        return ", ".join(rate.text for rate in self._turn.get(kind, ()))
 
     async def resume(self, caller: Caller) -> Quota | None:
         """Count joining, resuming or replaying a turn."""

@@ -5,7 +5,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from limits import RateLimitItem
+from gateway.core.rates import Rate
 
 MAX_HITS: Final = 200_000
 
@@ -15,7 +15,7 @@ Hits = Sequence[tuple[bool, int, float]]
 class SharedWindows(Protocol):
     """Those that several processes count in. `hit` raises `RelayUnavailable` when they cannot be reached."""
 
-    async def hit(self, rates: Sequence[RateLimitItem], name: str) -> Hits:
+    async def hit(self, rates: Sequence[Rate], name: str) -> Hits:
         """See `LocalWindows`."""
         ...
 
@@ -26,7 +26,7 @@ class SharedWindows(Protocol):
 
 class LocalWindows:
     """Windows of this process: times of hits by name, the name hit last at the end; over `max_hits` times in all, the longest
-    unhit names are forgotten. (The memory of the library `limits` has no bound, and its limiter costs five times as much.)"""
+    unhit names are forgotten."""
 
     def __init__(self, max_hits: int = MAX_HITS, clock: Callable[[], float] = time.time) -> None:
         self._max_hits = max_hits
@@ -34,7 +34,7 @@ class LocalWindows:
         self._hits: OrderedDict[str, deque[float]] = OrderedDict()
         self.size = 0
 
-    def hit(self, rates: Sequence[RateLimitItem], name: str) -> Hits:
+    def hit(self, rates: Sequence[Rate], name: str) -> Hits:
         """Count a hit of one name. For each rate, up to the first that is used up: whether there was room for one more, how many
         remain, and in how many seconds the oldest leaves the window."""
         found = []
@@ -44,8 +44,8 @@ class LocalWindows:
                 break
         return found
 
-    def _hit(self, rate: RateLimitItem, name: str) -> tuple[bool, int, float]:
-        now, limit, length_s = self._clock(), rate.amount, rate.get_expiry()
+    def _hit(self, rate: Rate, name: str) -> tuple[bool, int, float]:
+        now, limit, length_s = self._clock(), rate.amount, rate.seconds
         key = f"{limit}/{length_s}/{name}"
         hits = self._hits.get(key)
         if hits is None:

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from limits import RateLimitItem
-
+from gateway.core.rates import Rate
 from gateway.store.redis_line import Command, RedisLine, RedisRefusal
 
 _PREFIX: Final = "m3ajem:limits:2"
@@ -22,11 +21,11 @@ class SharedWindows:
         """Connects when first used. Raises `ValueError` for an address that is none."""
         self._line = RedisLine(url, _ANSWER_S)
 
-    async def hit(self, rates: Sequence[RateLimitItem], name: str) -> list[tuple[bool, int, float]]:
+    async def hit(self, rates: Sequence[Rate], name: str) -> list[tuple[bool, int, float]]:
         """One round trip. For each rate, up to the first that is used up: whether there was room for one more, how many remain,
         and in how many seconds the oldest leaves the window."""
-        keys = [f"{_PREFIX}:{rate.amount}/{rate.get_expiry()}/{name}" for rate in rates]
-        bounds = [bound for rate in rates for bound in (rate.amount, 1000 * rate.get_expiry())]
+        keys = [f"{_PREFIX}:{rate.amount}/{rate.seconds}/{name}" for rate in rates]
+        bounds = [bound for rate in rates for bound in (rate.amount, 1000 * rate.seconds)]
         words: Command = (len(keys), *keys, *bounds)
         try:
             [found] = await self._line.ask(("EVALSHA", _NAME, *words))

@@ -7,8 +7,9 @@ import pytest
 
 from gateway.access.callers import ADMIN, Caller
 from gateway.access.quota import OverLimit, Quota, limit_headers, tightest
-from gateway.access.rates import RateLimits, parse_rates
+from gateway.access.rates import RateLimits
 from gateway.access.windows import LocalWindows
+from gateway.core.rates import parse_rates
 from gateway.store.shared_windows import SharedWindows
 from tests.redis_server import RedisServer, running_redis
 
@@ -157,24 +158,6 @@ async def test_signing_in_is_counted_by_address() -> None:
     for address in ("198.51.100.1", "2001:db8::2"):
         with pytest.raises(OverLimit):
             await rates.sign_in(address)
-
-
-@pytest.mark.parametrize(("text", "amounts"), [("20/minute", [20]), ("1 per 2 seconds", [1]), ("5/second;100/hour", [5, 100])])
-def test_rates_that_are_read(text: str, amounts: list[int]) -> None:
-    assert [rate.amount for rate in parse_rates(text)] == amounts
-
-
-@pytest.mark.parametrize("text", ["", " ", "none", "OFF", "0"])
-def test_no_rate(text: str) -> None:
-    assert parse_rates(text) == ()
-
-
-@pytest.mark.parametrize(
-    "text", ["20", "minute", "twenty/minute", "20/fortnight", "0/minute", "-1/minute", "9999999/day", "20/minute;x"]
-)
-def test_rates_that_stop_the_start(text: str) -> None:
-    with pytest.raises(ValueError, match="takes a rate such as 20/minute"):
-        parse_rates(text)
 
 
 class Clock:
