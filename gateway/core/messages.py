@@ -120,7 +120,7 @@ class Prompt:
     """One request to a model.
 
     `messages` ends with a user message or tool results, or with the beginning of the answer for a model that goes on from
-    such; call ids are unique within it.
+    such; call ids are unique within it. The reply ends before the first of the texts `stop`, which is not part of it.
     """
 
     messages: tuple[Message, ...]
@@ -130,3 +130,4 @@ class Prompt:
     temperature: float | None = None
     max_tokens: int = 8192
     format: ReplyFormat | None = None
+    stop: tuple[str, ...] = ()

@@ -51,3 +51,4 @@ class ChatRequest:
     max_tokens: int | None
     pinned: bool | None = None
     format: ReplyFormat | None = None
+    stop: tuple[str, ...] = ()

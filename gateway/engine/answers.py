@@ -46,7 +46,7 @@ def key_of(choice: Choice, prompt: Prompt, *, simulated: bool = False) -> str | 
 
     What the simulator says answers for no provider; its address is another one in each process.
     """
-    if len(prompt.messages) != 1 or prompt.tools or prompt.format:
+    if len(prompt.messages) != 1 or prompt.tools or prompt.format or prompt.stop:
         return None
     asked = prompt.messages[0]
     if not isinstance(asked, UserMessage) or not all(isinstance(part, TextPart) for part in asked.parts):

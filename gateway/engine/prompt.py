@@ -70,6 +70,7 @@ class PromptBuilder:
             temperature=request.temperature,
             max_tokens=min(request.max_tokens or self._max_output_tokens, self._max_output_tokens),
             format=request.format,
+            stop=request.stop,
         )
 
     async def _history(self, conversation_id: str, viewer: Viewer) -> tuple[Message, ...]:

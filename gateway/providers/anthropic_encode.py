@@ -54,6 +54,8 @@ def _sampling(prompt: Prompt, route: Route) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if prompt.temperature is not None and known.temperature and "temperature" not in route.dropped:
         found["temperature"] = min(max(prompt.temperature, 0.0), 1.0)
+    if prompt.stop:
+        found["stop_sequences"] = prompt.stop
     if known.thinking and "thinking" not in route.dropped:
         # These models think anyway; unasked, they keep what they thought to themselves.
         found["thinking"] = {"type": "adaptive", "display": "summarized"}

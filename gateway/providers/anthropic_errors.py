@@ -34,7 +34,7 @@ _REPLAY = re.compile(r"messages\.\d+\.content\.\d+\b.*(?:thinking|signature)", r
 _MISSING_THINKING = re.compile(r"expected `?thinking|must start with a thinking block", re.IGNORECASE)
 _INSIDE = ("messages", "tools.", "system", "model", "max_tokens", "input length", "prompt")
 _PARAMETER = re.compile(
-    r"\b(temperature|top_p|top_k|thinking|tool_choice|output_config|effort|stop_sequences|metadata|service_tier|stream)\b",
+    r"\b(temperature|top_p|top_k|thinking|tool_choice|output_config|effort|metadata|service_tier|stream)\b",
     re.IGNORECASE,
 )
 

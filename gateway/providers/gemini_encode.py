@@ -64,6 +64,8 @@ def _generation_config(prompt: Prompt, route: Route) -> dict[str, Any]:
         config["temperature"] = prompt.temperature
     if known.thinking:
         config["thinkingConfig"] = {"includeThoughts": True}
+    if prompt.stop:
+        config["stopSequences"] = prompt.stop
     if prompt.format is not None:
         config["responseMimeType"] = "application/json"
         if prompt.format.schema is not None:

@@ -48,6 +48,8 @@ def encode(path: str, prompt: Prompt, route: Route, stream: bool) -> UpstreamReq
         body["reasoning_format"] = known.reasoning_format
     if prompt.format is not None:
         body["response_format"] = _format(prompt.format)
+    if prompt.stop:
+        body["stop"] = prompt.stop
     if prompt.tools:
         body |= _tools(prompt, known, route)
     return UpstreamRequest(route.base_url.rstrip("/") + path, bearer(route), dumps_to_keep(body))

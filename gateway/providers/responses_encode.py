@@ -6,6 +6,7 @@ request, and reasoning comes and goes encrypted.
 
 from typing import Any, assert_never
 
+from gateway.core.errors import GatewayError
 from gateway.core.jsontext import dumps_text, dumps_to_keep
 from gateway.core.messages import (
     AssistantMessage,
@@ -30,7 +31,9 @@ _MIN_OUTPUT_TOKENS = 16
 
 
 def encode(prompt: Prompt, route: Route, stream: bool) -> UpstreamRequest:
-    """Return the call: POST `{base}/responses`."""
+    """Return the call: POST `{base}/responses`. Raises `GatewayError` (`provider_rejected`) for what the API has no word for."""
+    if prompt.stop:
+        raise GatewayError("provider_rejected", "This model takes no `stop`: OpenAI's Responses API has nothing like it.")
     fields = {"model": route.model, "input": _input(prompt, route), "store": False} | _reasoning(route) | _tools(prompt)
     if prompt.format is not None:
         fields["text"] = {"format": _format(prompt.format)}

@@ -44,6 +44,10 @@ from gateway.web.validation import invalid
 
 _HOW_ASKED = ("stream", "stream_options")
 _LINE: TypeAdapter[str] = TypeAdapter(Line)
+MAX_STOPS = 4
+MAX_STOP_CHARS = 200
+_TEXT = {"type": "string", "maxLength": MAX_STOP_CHARS}
+_TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT | {"minLength": 1}, "maxItems": MAX_STOPS}, {"type": "null"}]}
 
 
 def _only(*allowed: Any) -> tuple[AfterValidator, WithJsonSchema]:
@@ -63,6 +67,13 @@ def _name_or_nothing(value: Any) -> str | None:
         return _LINE.validate_python(value)
     except ValidationError:
         return None
+
+
+def _texts(value: Any) -> Any:
+    """One text may stand for a list of it; an empty one for none."""
+    if isinstance(value, str):
+        return (value,) if value else ()
+    return () if value is None else value
 
 
 class _Body(BaseModel):
@@ -161,6 +172,8 @@ class JsonSchemaFormat(_Body):
 
 
 ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
+StopText = Annotated[StrictStr, Field(min_length=1, max_length=MAX_STOP_CHARS)]
+StopTexts = Annotated[tuple[StopText, ...], Field(max_length=MAX_STOPS), BeforeValidator(_texts), WithJsonSchema(_TEXTS)]
 TokenLimit = Annotated[int, Field(strict=True, ge=1), BeforeValidator(whole_number)]
 
 
@@ -190,8 +203,8 @@ class CompletionBody(_Body):
     Absent, or another caller's: the one whose reply stands in `messages`, or a new one."""
     n: Annotated[Any, *_only(1)] = None
     """One choice is given."""
-    stop: Annotated[Any, *_only("", [])] = None
-    """Not supported."""
+    stop: StopTexts = ()
+    """Texts before the first of which the reply ends. OpenAI's reasoning models take none."""
     response_format: ResponseFormat | None = None
     """What the reply is to be; absent: text."""
     logprobs: Annotated[Any, *_only(False)] = None
@@ -268,4 +281,5 @@ def _request(body: CompletionBody, body_hash: str) -> ChatRequest:
         temperature=body.temperature,
         max_tokens=body.max_completion_tokens or body.max_tokens,
         format=body.response_format.format() if body.response_format else None,
+        stop=body.stop,
     )
