@@ -154,8 +154,8 @@ def headers_of(caller: str, own: Owner, other: Headers) -> Headers:
     return made[caller]()
 
 
-async def check(world: World, route: tuple[str, str], caller: str, own: Owner, other: Headers) -> None:
-    """Ask as `caller` for what `own` has."""
+async def status(world: World, route: tuple[str, str], caller: str, own: Owner, other: Headers) -> int:
+    """What `caller` is answered with who asks for what `own` has."""
     method, path = route
     place = path.replace("{turn_id}", own.turn_id).replace("{conversation_id}", own.conversation)
     place = place.replace("{completion_id}", f"chatcmpl-{own.turn_id}").replace("{model}", MODEL)
@@ -164,12 +164,12 @@ async def check(world: World, route: tuple[str, str], caller: str, own: Owner, o
     if route == ("DELETE", "/chat/stream"):
         headers, body = headers | KEY, {}
     answer = await world.send(method, place, headers, **body)
-    assert answer.status_code == expected(method, path)[caller], (method, path, caller, answer.text)
     if answer.status_code == 401:
         assert answer.headers["WWW-Authenticate"] == "Bearer"
     if answer.status_code >= 400 and method != "HEAD":
         own_shape = not path.startswith("/v1/")
         assert answer.headers["Content-Type"] == ("application/problem+json" if own_shape else "application/json")
+    return answer.status_code
 
 
 def test_no_route_is_missing() -> None:
@@ -182,11 +182,13 @@ async def test_every_route_for_everybody(start_gateway: Start, subtests: pytest.
     world = await closed(start_gateway)
     own, other = await owner(world), await world.signed_in()
     for route in routes():
-        for caller in CALLERS:
-            if route[0] == "DELETE":
-                own, other = await owner(world), await world.signed_in()
-            with subtests.test(route=route, caller=caller):
-                await check(world, route, caller, own, other)
+        with subtests.test(route=route):
+            found = {}
+            for caller in CALLERS:
+                if route[0] == "DELETE":
+                    own, other = await owner(world), await world.signed_in()
+                found[caller] = await status(world, route, caller, own, other)
+            assert found == expected(*route)
 
 
 async def test_tokens_alone_are_enough_to_close_the_server(start_gateway: Start, subtests: pytest.Subtests) -> None:
