@@ -6,6 +6,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 SESSION_S: Final = 12 * 3600
@@ -18,8 +19,7 @@ class Sessions:
     """Signed values that expire. Every process with the same admin token accepts them; another token ends them all."""
 
     def __init__(self, admin_token: str, lifetime_s: int = SESSION_S, clock: Callable[[], float] = time.time) -> None:
-        # Slow on purpose: a stolen cookie must not be a quick way to guess the token.
-        self._key = hashlib.scrypt(admin_token.encode(), salt=_SALT, n=2**14, r=8, p=1, dklen=32)
+        self._key = _key(admin_token)
         self._lifetime_s = lifetime_s
         self._clock = clock
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -55,3 +55,9 @@ class Sessions:
 
     def _mac(self, text: str) -> str:
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _key(admin_token: str) -> bytes:
+    """Slow on purpose: a stolen cookie must not be a quick way to guess the token."""
+    return hashlib.scrypt(admin_token.encode(), salt=_SALT, n=2**14, r=8, p=1, dklen=32)

@@ -3,7 +3,6 @@
 import base64
 import time
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import httpx
@@ -31,9 +30,8 @@ def basic(password: str, user: str = "anyone") -> Headers:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
-@cache
 def session_cookie() -> Headers:
-    """What a dashboard's browser sends; made once, as it is slow on purpose."""
+    """What a dashboard's browser sends."""
     return {"Cookie": f"{SESSION_COOKIE}={Sessions(ADMIN).create()}"}
 
 
