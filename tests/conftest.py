@@ -19,10 +19,11 @@ from gateway.store.dsn import parse_dsn
 from gateway.store.embedded import EmbeddedPostgres
 from gateway.store.migrate import migrate
 from gateway.store.postgres import PostgresStore
+from tests.browsing import browser
 from tests.redis_server import redis_server
 from tests.running import gateway, simulator, start_gateway
 
-__all__ = ["gateway", "redis_server", "simulator", "start_gateway"]
+__all__ = ["browser", "gateway", "redis_server", "simulator", "start_gateway"]
 
 # A busy machine is no failure, and what failed once can be tried again. CI tries the same examples each time; by hand there are
 # new ones, and more of them with --hypothesis-profile=thorough.

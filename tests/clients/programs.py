@@ -3,9 +3,11 @@
 import asyncio
 import fcntl
 import json
+import os
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +20,28 @@ Node = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 def fetch(folder: Path) -> None:
-    """What the folder's package-lock.json names, beside it in node_modules, fetched when it is not there yet.
-
-    Tests that run in several processes wait for the one that fetches.
-    """
+    """What the folder's package-lock.json names, beside it in node_modules, fetched when it is not there yet."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("needs Node and npm: apt-get install nodejs npm")
     wanted, installed = folder / "package-lock.json", folder / "node_modules" / ".package-lock.json"
-    with wanted.open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with alone_in(folder):
         if installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime:
             return
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         fetched = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=FETCH_S, check=False)
     if fetched.returncode:
         pytest.skip(f"the npm registry is out of reach: {fetched.stderr.strip()[-300:]}")
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Tests that run in other processes wait here until this one is through."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 async def run_program(program: Path, given: dict[str, Any]) -> dict[str, Any]:

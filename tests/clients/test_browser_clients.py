@@ -1,17 +1,17 @@
 """A browser's own readers, on a page of another origin, on a connection that keeps breaking."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
-import pytest
-from aiohttp import web
-from playwright.async_api import Page
+import pytest_asyncio
+from playwright.async_api import Browser
 
-from tests.clients.conftest import Receive
+from tests.browsing import IN_BROWSER_LOOP, NEEDS_CHROMIUM
+from tests.clients.abroad import Abroad, abroad
+from tests.clients.cutting import reception
 from tests.clients.replies import ASKED, check, lasts
-from tests.running import Gateway, Start
-from tests.web.pages.browsing import NEEDS_CHROMIUM, running_browser
 
-pytestmark = NEEDS_CHROMIUM
+pytestmark = [NEEDS_CHROMIUM, IN_BROWSER_LOOP]
 CUTS = (2000, 0, 1501)
 
 # The browser reconnects by itself until it is told that there is nothing more.
@@ -69,43 +69,17 @@ async ([base, body]) => {
 """
 
 
-@pytest.fixture
-async def origin() -> AsyncIterator[str]:
-    """Where an empty page lies, and no gateway."""
-    app = web.Application()
-
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text="<!doctype html><title>معجم</title>", content_type="text/html")
-
-    app.router.add_get("/", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def gateway(start_gateway: Start, origin: str) -> Gateway:
-    """One that pages of `origin` may call."""
-    return await start_gateway(CORS_ORIGINS=origin)
-
-
-@pytest.fixture
-async def page(origin: str) -> AsyncIterator[Page]:
-    """The empty page."""
-    async with running_browser() as browser:
-        found = await browser.new_page()
-        await found.goto(origin)
+@pytest_asyncio.fixture(loop_scope="session")
+async def there(browser: Browser, postgres_url: str, tmp_path: Path) -> AsyncIterator[Abroad]:
+    async with abroad(browser, postgres_url, tmp_path) as found:
         yield found
 
 
-async def test_event_source(gateway: Gateway, receive: Receive, page: Page) -> None:
+async def test_event_source(there: Abroad) -> None:
     # The first cut is for the POST, whose answer the page leaves at once.
-    bad = await receive(100_000, *CUTS)
-    told = await page.evaluate(EVENT_SOURCE, [bad.url, ASKED])
-    await check(gateway, told["text"], told["ends"])
+    async with reception(there.gateway.url, [100_000, *CUTS]) as bad:
+        told = await there.page.evaluate(EVENT_SOURCE, [bad.url, ASKED])
+    await check(there.gateway, told["text"], told["ends"])
     # Once more for every break, and once behind the end, which 204 answers.
     assert [request.method for request in bad.requests] == ["POST", *["GET"] * (len(CUTS) + 2)]
     # A request that a closed connection met before any answer Chromium repeats by itself, and the page hears nothing of it.
@@ -113,9 +87,9 @@ async def test_event_source(gateway: Gateway, receive: Receive, page: Page) -> N
     assert lasts(bad)[-1] == f"{told['ends'][0]['turn_id']}.end"
 
 
-async def test_fetch(gateway: Gateway, receive: Receive, page: Page) -> None:
-    bad = await receive(*CUTS)
-    told = await page.evaluate(FETCH, [bad.url, ASKED])
-    await check(gateway, told["text"], told["ends"])
+async def test_fetch(there: Abroad) -> None:
+    async with reception(there.gateway.url, CUTS) as bad:
+        told = await there.page.evaluate(FETCH, [bad.url, ASKED])
+    await check(there.gateway, told["text"], told["ends"])
     assert told["broken"] == len(CUTS)
     assert [request.method for request in bad.requests] == ["POST"] * (len(CUTS) + 1)

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from playwright.async_api import Page
+import pytest_asyncio
+from playwright.async_api import Browser
 
-from tests.clients.conftest import Receive
+from tests.browsing import IN_BROWSER_LOOP, NEEDS_CHROMIUM
+from tests.clients.abroad import Abroad, abroad
+from tests.clients.cutting import reception
 from tests.clients.replies import ASKED, LONG, check, lasts
-from tests.running import Gateway, Start
-from tests.web.pages.browsing import NEEDS_CHROMIUM, running_browser
 
-pytestmark = NEEDS_CHROMIUM
+pytestmark = [NEEDS_CHROMIUM, IN_BROWSER_LOOP]
 # Before the gateway hears of it; within the head; within a word; within an event.
 CUTS = (0, 150, 2000, 0, 1501)
 
@@ -67,65 +67,39 @@ REFUSED = """
 """
 
 
-@pytest.fixture
-async def origin(project: Path) -> AsyncIterator[str]:
-    """Where an empty page lies, and the packed client's modules."""
-    app = web.Application()
-
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text="<!doctype html><title>معجم</title>", content_type="text/html")
-
-    app.router.add_get("/", answer)
-    app.router.add_static("/client", project / "node_modules/@m3ajem/gateway/dist/esm")
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def gateway(start_gateway: Start, origin: str) -> Gateway:
-    """One that pages of `origin` may call."""
-    return await start_gateway(CORS_ORIGINS=origin)
-
-
-@pytest.fixture
-async def page(origin: str) -> AsyncIterator[Page]:
-    """The empty page."""
-    async with running_browser() as browser:
-        found = await browser.new_page()
-        await found.goto(origin)
+@pytest_asyncio.fixture(loop_scope="session")
+async def there(browser: Browser, postgres_url: str, tmp_path: Path, project: Path) -> AsyncIterator[Abroad]:
+    """A page that can import the packed client's modules."""
+    async with abroad(browser, postgres_url, tmp_path, project / "node_modules/@m3ajem/gateway/dist/esm") as found:
         yield found
 
 
-async def test_in_a_browser(gateway: Gateway, receive: Receive, page: Page) -> None:
-    for way in ("fetch", "xhr"):
-        bad = await receive(*CUTS)
-        body = {**ASKED, "conversation_id": f"conv-{way}"}
-        told: dict[str, Any] = await page.evaluate(OPEN + READ, [bad.url, body, way])
-        assert told["starts"] == 1
-        # A page may never see what came just before a connection broke: which request is the first GET is the browser's affair.
-        methods = [request.method for request in bad.requests]
-        assert methods[:2] == ["POST", "POST"]
-        assert methods == sorted(methods, reverse=True)
-        assert len({request.headers["Idempotency-Key"] for request in bad.requests if request.method == "POST"}) == 1
-        await check(gateway, told["text"], told["ends"])
-        gateway.simulator.calls.clear()
-        await gateway.rows("TRUNCATE messages CASCADE")
-    refused = await page.evaluate(OPEN + REFUSED, [gateway.url, {"message": "سلام [[sim: status=429 retry_after=60]]"}, "fetch"])
+@pytest.mark.parametrize("way", ["fetch", "xhr"])
+async def test_in_a_browser(there: Abroad, way: str) -> None:
+    async with reception(there.gateway.url, CUTS) as bad:
+        told: dict[str, Any] = await there.page.evaluate(OPEN + READ, [bad.url, ASKED, way])
+    assert told["starts"] == 1
+    # A page may never see what came just before a connection broke: which request is the first GET is the browser's affair.
+    methods = [request.method for request in bad.requests]
+    assert methods[:2] == ["POST", "POST"]
+    assert methods == sorted(methods, reverse=True)
+    assert len({request.headers["Idempotency-Key"] for request in bad.requests if request.method == "POST"}) == 1
+    await check(there.gateway, told["text"], told["ends"])
+
+
+async def test_a_refusal_in_a_browser(there: Abroad) -> None:
+    asked = {"message": "سلام [[sim: status=429 retry_after=60]]"}
+    refused = await there.page.evaluate(OPEN + REFUSED, [there.gateway.url, asked, "fetch"])
     assert refused == {"name": "ProviderError", "code": "provider_overloaded", "retryAfter": 60}
 
 
-async def test_back_from_the_background(gateway: Gateway, receive: Receive, page: Page) -> None:
-    for way in ("fetch", "xhr"):
-        bad = await receive()
-        told: dict[str, Any] = await page.evaluate(OPEN + BACK, [bad.url, LONG, way])
-        assert told["types"] == ["start", "lost", "open", "done"]
-        assert [request.method for request in bad.requests] == ["POST", "GET"]
-        assert lasts(bad)[1]
-        assert (told["reply"]["status"], told["reply"]["content"]) == ("stopped", told["text"])
-        rows = await gateway.rows("SELECT content, status FROM messages WHERE role = 'assistant'")
-        assert rows == [{"content": told["text"], "status": "stopped"}]
-        await gateway.rows("TRUNCATE messages CASCADE")
+@pytest.mark.parametrize("way", ["fetch", "xhr"])
+async def test_back_from_the_background(there: Abroad, way: str) -> None:
+    async with reception(there.gateway.url, ()) as bad:
+        told: dict[str, Any] = await there.page.evaluate(OPEN + BACK, [bad.url, LONG, way])
+    assert told["types"] == ["start", "lost", "open", "done"]
+    assert [request.method for request in bad.requests] == ["POST", "GET"]
+    assert lasts(bad)[1]
+    assert (told["reply"]["status"], told["reply"]["content"]) == ("stopped", told["text"])
+    rows = await there.gateway.rows("SELECT content, status FROM messages WHERE role = 'assistant'")
+    assert rows == [{"content": told["text"], "status": "stopped"}]

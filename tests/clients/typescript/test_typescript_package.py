@@ -53,28 +53,30 @@ def test_the_package_holds_what_it_needs_and_nothing_else(package: Path) -> None
     assert {path.removeprefix("./") for path in pointed_at} <= names
 
 
-def test_types(package: Path, project: Path) -> None:
+def test_types(package: Path, project: Path, tmp_path: Path) -> None:
     """A program with mistakes in it: each line that expects an error must have one, and no other line may."""
     programs = ("typed.mts", "typed.cts")
     for program in programs:
-        shutil.copy(HERE / "typed.ts", project / program)
-    compile_strictly(package, project, {"module": "nodenext"}, *programs)
+        shutil.copy(HERE / "typed.ts", tmp_path / program)
+    compile_strictly(package, project, tmp_path, {"module": "nodenext"}, *programs)
 
 
-def test_the_example_of_its_readme_compiles(package: Path, project: Path) -> None:
+def test_the_example_of_its_readme_compiles(package: Path, project: Path, tmp_path: Path) -> None:
     [example] = [block.text for block in blocks(SOURCE / "README.md") if block.language == "tsx"]
-    (project / "example.tsx").write_text(example, encoding="utf-8")
-    shutil.copy(HERE / "platform.d.ts", project)
-    (project / "dictionary.ts").write_text("export declare function findEntry(word: string): Promise<{meaning: string}>;")
-    (project / "session.ts").write_text("export declare function readToken(): Promise<string | null>;")
+    (tmp_path / "example.tsx").write_text(example, encoding="utf-8")
+    shutil.copy(HERE / "platform.d.ts", tmp_path)
+    (tmp_path / "dictionary.ts").write_text("export declare function findEntry(word: string): Promise<{meaning: string}>;")
+    (tmp_path / "session.ts").write_text("export declare function readToken(): Promise<string | null>;")
     bundled = {"module": "ESNext", "moduleResolution": "bundler", "jsx": "preserve"}
-    compile_strictly(package, project, bundled, "example.tsx", "platform.d.ts")
+    compile_strictly(package, project, tmp_path, bundled, "example.tsx", "platform.d.ts")
 
 
-def compile_strictly(package: Path, project: Path, options: dict[str, Any], *files: str) -> None:
+def compile_strictly(package: Path, project: Path, folder: Path, options: dict[str, Any], *files: str) -> None:
+    """Compile files of a folder as an app with the packed package does."""
+    (folder / "node_modules").symlink_to(project / "node_modules")
     settings = {"compilerOptions": STRICT | options | {"lib": ["ES2022", "DOM"]}, "files": files}
-    (project / "tsconfig.json").write_text(json.dumps(settings), encoding="utf-8")
-    run(project, "node", str(package / "node_modules/typescript/bin/tsc"), "-p", ".")
+    (folder / "tsconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+    run(folder, "node", str(package / "node_modules/typescript/bin/tsc"), "-p", ".")
 
 
 def test_its_own_tests(package: Path) -> None:

@@ -1,14 +1,16 @@
 """The dashboard over ten thousand conversations, in a browser."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
-import pytest
-from playwright.async_api import expect
+import pytest_asyncio
+from playwright.async_api import Browser, expect
 
-from tests.running import Gateway
-from tests.web.pages.browsing import NEEDS_CHROMIUM, Tab, open_tab, running_browser
+from tests.browsing import IN_BROWSER_LOOP, NEEDS_CHROMIUM, Tab, open_tab
+from tests.conftest import TEMPLATE, new_database
+from tests.running import Gateway, serving
 
-pytestmark = NEEDS_CHROMIUM
+pytestmark = [NEEDS_CHROMIUM, IN_BROWSER_LOOP]
 CONVERSATIONS = 10_000
 ROWS = """
 INSERT INTO conversations (id, provider, owner, created_at, updated_at)
@@ -33,18 +35,21 @@ FROM conversations c, substring(c.id FROM 3) AS number, CAST(number AS integer) 
 """
 
 
-@pytest.fixture
-async def tab(gateway: Gateway) -> AsyncIterator[Tab]:
-    """A tab on a server in open mode with a big log, in which all messages have been taken into the search."""
-    await gateway.rows(ROWS, CONVERSATIONS)
-    await gateway.rows(MESSAGES)
-    await gateway.rows(
-        "INSERT INTO message_search SELECT id, conversation_id, caller, cost_usd, search_words(content) FROM messages"
-    )
-    async with (
-        running_browser() as browser,
-        open_tab(browser, gateway.url, viewport={"width": 1280, "height": 900}, locale="ar") as found,
-    ):
+@pytest_asyncio.fixture(loop_scope="session")
+async def gateway(postgres_url: str, tmp_path: Path) -> AsyncIterator[Gateway]:
+    """A server in open mode with a big log, in which all messages have been taken into the search."""
+    async with new_database(postgres_url, TEMPLATE) as url, serving(url, tmp_path) as gateway:
+        await gateway.rows(ROWS, CONVERSATIONS)
+        await gateway.rows(MESSAGES)
+        await gateway.rows(
+            "INSERT INTO message_search SELECT id, conversation_id, caller, cost_usd, search_words(content) FROM messages"
+        )
+        yield gateway
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def tab(gateway: Gateway, browser: Browser) -> AsyncIterator[Tab]:
+    async with open_tab(browser, gateway.url, viewport={"width": 1280, "height": 900}, locale="ar") as found:
         yield found
 
 

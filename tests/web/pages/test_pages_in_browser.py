@@ -7,13 +7,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, StorageState, expect
 
+from tests.browsing import IN_BROWSER_LOOP, NEEDS_CHROMIUM, Tab, open_tab
 from tests.conftest import TEMPLATE, new_database
 from tests.running import Gateway, serving
 from tests.web.callers import ADMIN, CLOSED, UNLIMITED, bearer
-from tests.web.pages.browsing import NEEDS_CHROMIUM, Tab, open_tab
 from tests.web.pages.seeding import TALK, seed
 
-pytestmark = [NEEDS_CHROMIUM, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [NEEDS_CHROMIUM, IN_BROWSER_LOOP]
 PATHS = (
     "/dashboard",
     "/dashboard?window=30d",
@@ -33,7 +33,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 AUDITED = ("desk", "phone-arabic-dark")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def seeded(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
     async with new_database(postgres_url, TEMPLATE) as url:
         await seed(url)
@@ -65,7 +65,7 @@ async def test_every_page_is_well_behaved(seeded: Gateway, browser: Browser, nam
             assert direction == ("rtl" if "arabic" in name else "ltr")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def signed_in(seeded: Gateway, browser: Browser) -> StorageState:
     """The cookie of somebody who has signed in."""
     async with open_tab(browser, seeded.url) as tab:
@@ -73,7 +73,7 @@ async def signed_in(seeded: Gateway, browser: Browser) -> StorageState:
         return await tab.page.context.storage_state()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def tab(seeded: Gateway, browser: Browser, signed_in: StorageState) -> AsyncIterator[Tab]:
     """A tab of somebody who has signed in."""
     async with open_tab(browser, seeded.url, viewport={"width": 1280, "height": 900}, storage_state=signed_in) as found:

@@ -7,25 +7,24 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Request, expect
 
+from tests.browsing import IN_BROWSER_LOOP, NEEDS_CHROMIUM, Tab, open_tab
 from tests.conftest import TEMPLATE, new_database
 from tests.running import Gateway, serving
-from tests.web.pages.browsing import NEEDS_CHROMIUM, Tab, open_tab
 
-pytestmark = [NEEDS_CHROMIUM, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [NEEDS_CHROMIUM, IN_BROWSER_LOOP]
 SLOW = "[[sim: tokens=150 gap_ms=20]] أطل الحديث"
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def gateway(postgres_url: str, tmp_path: Path) -> AsyncIterator[Gateway]:
     async with new_database(postgres_url, TEMPLATE) as url, serving(url, tmp_path) as gateway:
         yield gateway
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def tab(gateway: Gateway, browser: Browser) -> AsyncIterator[Tab]:
     """The playground of a server in open mode, where nobody needs to sign in."""
     async with open_tab(browser, gateway.url, viewport={"width": 1280, "height": 900}) as found:

@@ -1,22 +1,33 @@
-"""A headless Chromium that notes whatever it should not have done."""
+"""A headless Chromium for all tests of a process, whose tabs note whatever they should not have done."""
+
+from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+import pytest_asyncio
 
-CHROMIUM: Final = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, ConsoleMessage, Page, Request
+
+# The first is Chromium without the windows that nobody sees here: every page takes it half as long.
+_NAMES: Final = ("chromium-headless-shell", "chromium", "chromium-browser")
+CHROMIUM: Final = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
 SCREENSHOTS: Final = os.environ.get("SCREENSHOTS")
 """A folder for screenshots, for people to look at; none are made without it."""
-NEEDS_CHROMIUM: Final = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium, or CHROMIUM=/path")
-_AXE: Final = files("axe_playwright_python") / "axe.min.js"
+NEEDS_CHROMIUM: Final = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Chromium: apt-get install chromium-headless-shell, or CHROMIUM=/path"
+)
+IN_BROWSER_LOOP: Final = pytest.mark.asyncio(loop_scope="session")
+"""For tests that use `browser`, whose loop must be theirs, and that of their fixtures."""
 _SERIOUS: Final = ("serious", "critical")
 
 
@@ -38,7 +49,7 @@ class Tab:
     async def faults(self) -> list[dict[str, Any]]:
         """What axe-core finds that is serious or worse."""
         # The policy forbids scripts that are not ours, so it is handed over in the browser's own world.
-        await self.page.evaluate(_AXE.read_text(encoding="utf-8") + "\n;0")
+        await self.page.evaluate(_axe() + "\n;0")
         found = await self.page.evaluate("async () => (await axe.run(document, {resultTypes: ['violations']})).violations")
         return [
             {"id": one["id"], "nodes": [(node["html"][:300], node["failureSummary"]) for node in one["nodes"]]}
@@ -66,15 +77,17 @@ class Tab:
             self.elsewhere.append(request.url)
 
 
-@asynccontextmanager
-async def running_browser() -> AsyncIterator[Browser]:
-    """One Chromium."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One Chromium for all tests of a process: it and its driver take longer to start than most of them."""
+    from playwright.async_api import async_playwright
+
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
-            yield browser
+            yield started
         finally:
-            await browser.close()
+            await started.close()
 
 
 @asynccontextmanager
@@ -90,3 +103,8 @@ async def open_tab(browser: Browser, home: str, **options: Any) -> AsyncIterator
         tab.check()
     finally:
         await context.close()
+
+
+@cache
+def _axe() -> str:
+    return (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
