@@ -6,15 +6,17 @@ import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from importlib import import_module
 
 import uvloop
 
 from gateway import __version__
+from gateway.listener import address, listen
 from gateway.observe import logs
 from gateway.observe.otel import TelemetryError
-from gateway.serve import address, listen, serve
 from gateway.settings import Settings, SettingsError, for_libraries, load
 from gateway.signals import Signals
 from gateway.store.dsn import parse_dsn
@@ -56,6 +58,10 @@ def _run(settings: Settings, signals: Signals) -> None:
     with ExitStack() as stack:
         listener = stack.enter_context(listen(settings))
         stack.enter_context(lock_folder(settings.data_dir))
+        alone = settings.web_concurrency == 1
+        if alone:
+            # Most of a start is this import; it needs no more time where a database is started meanwhile.
+            threading.Thread(target=import_module, args=("gateway.serve",)).start()
         database_url = _database_url(settings) or _own_database(settings, signals, stack)
         # Between the event loop's end and the database's, too.
         stack.callback(signals.hold)
@@ -63,8 +69,8 @@ def _run(settings: Settings, signals: Signals) -> None:
         def ready() -> None:
             print(f"Gateway ready at {address(listener)}", file=sys.stderr, flush=True)
 
-        if settings.web_concurrency == 1:
-            uvloop.run(serve(settings, database_url, listener, "0", ready, signals))
+        if alone:
+            _serve(settings, database_url, listener, "0", ready, signals)
         else:
             uvloop.run(Supervisor(settings, database_url, listener).run(ready, signals))
 
@@ -72,6 +78,14 @@ def _run(settings: Settings, signals: Signals) -> None:
 def _work(settings: Settings, worker: str, listener: socket.socket, ready: Callable[[], None], signals: Signals) -> None:
     database_url = _database_url(settings)
     assert database_url is not None, "the parent process always names the database"
+    _serve(settings, database_url, listener, worker, ready, signals)
+
+
+def _serve(
+    settings: Settings, database_url: str, listener: socket.socket, worker: str, ready: Callable[[], None], signals: Signals
+) -> None:
+    from gateway.serve import serve  # a parent of workers does without all of this
+
     uvloop.run(serve(settings, database_url, listener, worker, ready, signals))
 
 

@@ -10,6 +10,7 @@ import selectors
 import signal
 import socket
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def _main() -> int:
     sys.path[0] = str(_ROOT)
     import run
 
+    import_module("gateway.serve")
     gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as control:
         told = _serve(control)

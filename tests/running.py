@@ -14,7 +14,7 @@ from aiohttp import web
 from httpx_sse import EventSource, ServerSentEvent
 
 from gateway.app import build
-from gateway.serve import address, listen
+from gateway.listener import address, listen
 from gateway.settings import load
 from gateway.web.connections import Door
 from gateway.web.services import SERVICES

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from gateway.serve import address, listen
+from gateway.listener import address, listen
 from gateway.settings import load
 
 NO_DATABASE = {"HOST": "127.0.0.1", "PORT": "0"}

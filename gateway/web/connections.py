@@ -13,14 +13,13 @@ from gateway.core.errors import GatewayError
 from gateway.core.ids import random_digits
 from gateway.core.jsontext import dumps
 from gateway.web.edge import DEFAULT_HEADERS, PROBLEM_JSON, SERVER_NAME
-from gateway.web.listening import refuse_newcomers
+from gateway.web.listening import BACKLOG, refuse_newcomers
 from gateway.wire.frames import problem_body
 
 log = logging.getLogger(__name__)
 
 _ADDRESS: Final = "The address is not valid; letters beyond ASCII must be percent-encoded (curl: -G --data-urlencode 'q=…')."
 
-BACKLOG: Final = 4096
 HEAD_TIMEOUT_S: Final = 30.0
 # Longer than load balancers keep an idle connection, so that they close it first (those of Google Cloud after 600 s).
 KEEPALIVE_S: Final = 620.0

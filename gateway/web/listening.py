@@ -10,6 +10,8 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
+BACKLOG: Final = 4096
+
 _HANDSHAKES_S: Final = 0.05
 """So long a connection that is being made may take to be made: longer than a round trip to a proxy."""
 
