@@ -121,10 +121,15 @@ def _answer(answer: Answer, *, limited: bool) -> dict[str, Any]:
         kind = "object" if answer.media == JSON else "string"
         found["content"] = {answer.media: {"schema": {"type": kind} if answer.schema is None else _ref(answer.schema)}}
     if answer.streamed is not None:
-        data = {"type": "string", "contentMediaType": JSON, "contentSchema": _ref(answer.streamed)}
-        event = {"type": "object", "required": ["data"], "properties": {"id": {"type": "string"}, "data": data}}
-        found["content"][SSE] = {"schema": event, "example": examples_openai.STREAM}
+        found["content"][SSE] = {"schema": _chunk_event(answer.streamed), "example": examples_openai.STREAM}
     return found
+
+
+def _chunk_event(chunk: type[BaseModel]) -> dict[str, Any]:
+    """One server-sent event as OpenAI's clients read it."""
+    said = {"contentMediaType": JSON, "contentSchema": {"anyOf": [_ref(chunk), _ref(schemas_openai.OpenAIError)]}}
+    data = {"type": "string", "anyOf": [said, {"const": "[DONE]"}]}
+    return {"type": "object", "required": ["data"], "properties": {"id": {"type": "string"}, "data": data}}
 
 
 def _problems(codes: Iterable[ErrorCode], operation: Operation) -> dict[str, Any]:
