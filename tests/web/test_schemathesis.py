@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -68,6 +69,15 @@ def base_url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     thread.join()
 
 
+@pytest.fixture(scope="module")
+def session() -> Iterator[requests.Session]:
+    """One connection for all requests, without cookies: they would be what the document says nothing of."""
+    with requests.Session() as session:
+        session.trust_env = False
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        yield session
+
+
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -76,12 +86,13 @@ def base_url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def answer_is_as_described(case: schemathesis.Case[Any], base_url: str) -> None:
+def answer_is_as_described(case: schemathesis.Case[Any], base_url: str, session: requests.Session) -> None:
     assume(len(requests.Request(**case.as_transport_kwargs(base_url=base_url)).prepare().path_url) < LONGEST_LINE)
     # A conversation may be called "export": it can be deleted.
     ambiguous = [checks.allow_header_conformance] if case.path == "/conversations/export" else []
     case.call_and_validate(
         base_url=base_url,
+        session=session,
         headers={"Authorization": f"Bearer {TOKEN}"},
         # Much that the document cannot forbid is refused: cursors and ids that were never given, models not on offer.
         excluded_checks=[checks.positive_data_acceptance, *ambiguous],
@@ -89,8 +100,11 @@ def answer_is_as_described(case: schemathesis.Case[Any], base_url: str) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_answers_are_as_described(operation: str, document: schemathesis.BaseSchema, base_url: str) -> None:
+def test_answers_are_as_described(
+    operation: str, document: schemathesis.BaseSchema, base_url: str, session: requests.Session
+) -> None:
     """Its examples are made up here: `@schema.parametrize()` has every worker make up those of all operations to begin with."""
     method, path = operation.split()
     config = builder.HypothesisTestConfig(project=document.config, modes=list(builder.HypothesisTestMode))
-    builder.create_test(operation=document[path][method], test_func=answer_is_as_described, config=config)(base_url=base_url)
+    test = builder.create_test(operation=document[path][method], test_func=answer_is_as_described, config=config)
+    test(base_url=base_url, session=session)
