@@ -29,6 +29,7 @@ NEEDS_CHROMIUM: Final = pytest.mark.skipif(
 IN_BROWSER_LOOP: Final = pytest.mark.asyncio(loop_scope="session")
 """For tests that use `browser`, whose loop must be theirs, and that of their fixtures."""
 _SERIOUS: Final = ("serious", "critical")
+_CELLS: Final = "(rows) => rows.map((row) => [...row.querySelectorAll('td')].map((cell) => cell.textContent))"
 
 
 @dataclass(slots=True)
@@ -45,6 +46,13 @@ class Tab:
         answer = await self.page.goto(self.home + path)
         assert answer is not None
         assert answer.status == 200, (path, answer.status)
+
+    async def table(self, chart: str) -> tuple[list[str], list[list[str]]]:
+        """The table that stands for a chart: what its columns are, and of each row the values in them."""
+        table = self.page.locator(f"table[data-chart={chart}]")
+        names = await table.locator("thead th").all_text_contents()
+        rows = await table.locator("tbody tr").evaluate_all(_CELLS)
+        return names[1:], rows
 
     async def faults(self) -> list[dict[str, Any]]:
         """What axe-core finds that is serious or worse."""

@@ -68,9 +68,7 @@ async def test_a_walk_through_a_big_log(gateway: Gateway, tab: Tab) -> None:
         " AND timestamp >= $1::text::timestamptz AT TIME ZONE 'utc' GROUP BY provider",
         since,
     )
-    table = page.locator("table[data-chart=turns]")
-    names = (await table.locator("thead th").all_text_contents())[1:]
-    cells = [await row.locator("td").all_text_contents() for row in await table.locator("tbody tr").all()]
+    names, cells = await tab.table("turns")
     sums = [sum(int(value.replace(",", "")) for value in column) for column in zip(*cells, strict=True)]
     assert dict(zip(names, sums, strict=True)) == {row["provider"]: row["turns"] for row in rows}
 

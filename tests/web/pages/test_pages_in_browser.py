@@ -82,11 +82,9 @@ async def tab(seeded: Gateway, browser: Browser, signed_in: StorageState) -> Asy
 
 async def shown(tab: Tab, chart: str) -> dict[str, float]:
     """The sum of every column of a chart's table."""
-    table = tab.page.locator(f"table[data-chart={chart}]")
-    names = await table.locator("thead th").all_text_contents()
-    rows = [await row.locator("td").all_text_contents() for row in await table.locator("tbody tr").all()]
+    names, rows = await tab.table(chart)
     sums = [sum(float(value.replace(",", "").replace("$", "")) for value in column) for column in zip(*rows, strict=True)]
-    return dict(zip(names[1:], sums, strict=True))
+    return dict(zip(names, sums, strict=True))
 
 
 @pytest.mark.parametrize("window", ["24h", "30d"])
@@ -110,11 +108,10 @@ async def test_charts_show_the_numbers_of_the_log(seeded: Gateway, tab: Tab, win
 
 async def test_bars_are_as_high_as_their_numbers(seeded: Gateway, tab: Tab) -> None:
     await tab.go("/dashboard?window=30d")
-    table = tab.page.locator("table[data-chart=turns]")
-    rows = [await row.locator("td").all_text_contents() for row in await table.locator("tbody tr").all()]
+    _, rows = await tab.table("turns")
     numbers = [int(value) for row in rows for value in row if value not in ("0", "–")]
     drawn = tab.page.locator("figure[aria-labelledby=turns-title] rect")
-    heights = [float(await bar.get_attribute("height") or 0) for bar in await drawn.all()]
+    heights = [float(height) for height in await drawn.evaluate_all("(bars) => bars.map((bar) => bar.getAttribute('height'))")]
     assert len(heights) == len(numbers)
     assert heights == pytest.approx([number * heights[0] / numbers[0] for number in numbers], abs=0.01)
 
