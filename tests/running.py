@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import httpx
@@ -24,6 +24,8 @@ from simulator import Simulator, parse_text, start_simulator
 RECORDINGS = Path(__file__).parent / "fixtures"
 PROVIDERS = ("openai", "anthropic", "groq", "google")
 MOST_CONNECTIONS = 1000
+PLAIN: Final[dict[str, Any]] = {"trust_env": False, "verify": False}
+"""For httpx on plain HTTP: without certificates, which take longer to load than most tests do."""
 
 Start = Callable[..., Awaitable["Gateway"]]
 
@@ -150,8 +152,8 @@ async def gateway(start_gateway: Start) -> Gateway:
 
 
 def open_client(url: str, timeout_s: float = 30, **options: Any) -> httpx.AsyncClient:
-    """A client for plain HTTP: without certificates, which take longer to load than most tests do."""
-    return httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=False, verify=False, **options)
+    """A client for plain HTTP."""
+    return httpx.AsyncClient(base_url=url, timeout=timeout_s, **PLAIN, **options)
 
 
 @asynccontextmanager

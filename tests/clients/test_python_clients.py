@@ -8,7 +8,7 @@ from httpx_sse import aconnect_sse
 
 from tests.clients.conftest import Receive
 from tests.clients.replies import ASKED, check, lasts
-from tests.running import Gateway
+from tests.running import Gateway, open_client
 
 CUTS = (1000, 0, 150, 1501, 2000)
 
@@ -17,7 +17,7 @@ async def test_httpx_sse(gateway: Gateway, receive: Receive) -> None:
     """It repeats the POST with `Last-Event-ID`."""
     bad = await receive(*CUTS)
     text, ends, headers = "", list[dict[str, Any]](), {"Idempotency-Key": "question-1"}
-    async with httpx.AsyncClient(base_url=bad.url, timeout=30, trust_env=False) as client:
+    async with open_client(bad.url) as client:
         while not ends:
             try:
                 async with aconnect_sse(client, "POST", "/chat/stream", json=ASKED, headers=headers) as source:
@@ -42,7 +42,7 @@ async def test_httpx(gateway: Gateway, receive: Receive) -> None:
     """A client that knows nothing of event ids: it repeats the question with its key, and begins anew each time."""
     bad = await receive(*CUTS)
     text, ends = "", list[dict[str, Any]]()
-    async with httpx.AsyncClient(base_url=bad.url, timeout=30, trust_env=False) as client:
+    async with open_client(bad.url) as client:
         while not ends:
             text, event = "", ""
             try:

@@ -9,6 +9,7 @@ import pytest
 
 from simulator import Simulator, parse_text
 from tests.lazily import Lazily
+from tests.running import PLAIN
 from tests.simulator.asking import WORD_TOOL
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ MODEL = "claude-haiku-5-5"
 
 @pytest.fixture
 async def client(sim: Simulator) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    async with anthropic.AsyncAnthropic(api_key="sk-ant-test-1", base_url=sim.base_url, max_retries=0) as client:
+    http = anthropic.DefaultAsyncHttpxClient(**PLAIN)
+    async with anthropic.AsyncAnthropic(
+        api_key="sk-ant-test-1", base_url=sim.base_url, max_retries=0, http_client=http
+    ) as client:
         yield client
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,14 @@ else:
 # The client subclasses aiohttp's session, which aiohttp discourages.
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
 MODEL = "gemini-3.8-flash"
+NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 TOOLS: list[Any] = [{"function_declarations": [{"name": "get_word", "parameters_json_schema": WORD_TOOL}]}]
 
 
 def connect(sim: Simulator, key: str = "AIza-test-1") -> genai.Client:
-    return genai.Client(api_key=key, http_options=types.HttpOptions(base_url=sim.base_url))
+    without: dict[str, Any] = {"verify": NO_CERTIFICATES, "ssl": NO_CERTIFICATES}
+    options = types.HttpOptions(base_url=sim.base_url, client_args=without, async_client_args=without)
+    return genai.Client(api_key=key, http_options=options)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from simulator import Simulator, parse_text
 from tests.lazily import Lazily
+from tests.running import PLAIN
 from tests.simulator.asking import WORD_TOOL
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ MODEL = "openai/gpt-oss-120b"
 
 @pytest.fixture
 async def client(sim: Simulator) -> AsyncIterator[groq.AsyncGroq]:
-    async with groq.AsyncGroq(api_key="gsk-test-1", base_url=sim.base_url, max_retries=0) as client:
+    http = groq.DefaultAsyncHttpxClient(**PLAIN)
+    async with groq.AsyncGroq(api_key="gsk-test-1", base_url=sim.base_url, max_retries=0, http_client=http) as client:
         yield client
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from simulator import Simulator, parse_text
 from tests.lazily import Lazily
+from tests.running import PLAIN
 from tests.simulator.asking import WORD_TOOL
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ TOOL: chat.ChatCompletionToolParam = {
 
 @pytest.fixture
 async def client(sim: Simulator) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(api_key="sk-test-1", base_url=f"{sim.base_url}/v1", max_retries=0) as client:
+    http = openai.DefaultAsyncHttpxClient(**PLAIN)
+    async with openai.AsyncOpenAI(api_key="sk-test-1", base_url=f"{sim.base_url}/v1", max_retries=0, http_client=http) as client:
         yield client
 
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from simulator import Simulator, parse_text
 from tests.lazily import Lazily
+from tests.running import PLAIN
 from tests.simulator.asking import WORD_TOOL
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def events_adapter() -> TypeAdapter[Any]:
 
 @pytest.fixture
 async def client(sim: Simulator) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(api_key="sk-test-1", base_url=f"{sim.base_url}/v1", max_retries=0) as client:
+    http = openai.DefaultAsyncHttpxClient(**PLAIN)
+    async with openai.AsyncOpenAI(api_key="sk-test-1", base_url=f"{sim.base_url}/v1", max_retries=0, http_client=http) as client:
         yield client
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.clients.programs import Node, fetch, run_program
 from tests.lazily import Lazily
-from tests.running import Gateway
+from tests.running import PLAIN, Gateway
 
 if TYPE_CHECKING:
     import openai
@@ -31,7 +31,8 @@ async def client_of() -> AsyncIterator[Callable[..., openai.AsyncOpenAI]]:
 
         def make(gateway: Gateway, **options: Any) -> openai.AsyncOpenAI:
             given: dict[str, Any] = {"base_url": f"{gateway.url}/v1", "api_key": "any", "max_retries": 0}
-            made = openai.AsyncOpenAI(**given | options)
+            http = options.pop("http_client", None) or openai.DefaultAsyncHttpxClient(**PLAIN)
+            made = openai.AsyncOpenAI(http_client=http, **given | options)
             stack.push_async_callback(made.close)
             return made
 
