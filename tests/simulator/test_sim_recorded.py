@@ -23,7 +23,7 @@ SHIPPED_FILES = sorted(path for path in SHIPPED.glob("*/*") if path.suffix in ("
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 async def test_sends_a_recording_as_it_came(sim: Simulator, http: aiohttp.ClientSession, path: Path) -> None:
     meta = json.loads(path.with_suffix(".meta.json").read_bytes())
-    for chunks in ("whole", "random:3" if path.stat().st_size < 30_000 else "bytes:4099"):
+    for chunks in ("whole", "random:3" if path.stat().st_size < 10_000 else "bytes:4099"):
         sim.script(Script(fixture=path.stem, chunks=parse_text(f"chunks={chunks}").chunks))
         got = await post(http, sim, asked(FOLDERS[path.parent.name], stream=path.suffix == ".sse"))
         assert got.body == path.read_bytes()

@@ -29,7 +29,7 @@ def storable(record: TurnRecord) -> TurnRecord:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(records=st.lists(strategies.records.map(storable), min_size=1, max_size=6))
+@given(records=st.lists(strategies.records.map(storable), min_size=1, max_size=3))
 async def test_any_turns_written_together_come_back_equal(store: PostgresStore, records: list[TurnRecord]) -> None:
     stored = await store.put(records)
     assert await store.put(records[::-1]) == stored[::-1]

@@ -51,7 +51,7 @@ def test_a_long_reply_costs_its_length_and_not_its_square() -> None:
     assert sum(map(len, chunks)) < 2 * len(texts[-1].encode()) + 100 * 400
 
 
-@given(st.lists(strategies.replies, min_size=1, max_size=4))
+@given(st.lists(strategies.replies, min_size=1, max_size=3))
 def test_replies_that_shrink_or_change_never_break_the_reading(replies: list[Reply]) -> None:
     partial = assemble(_chunks(replies))
     assert partial is not None
