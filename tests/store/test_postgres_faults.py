@@ -108,7 +108,7 @@ async def test_a_frozen_server_is_told_in_time_by_every_call(database_url: str) 
 
 async def test_closing_while_the_server_is_frozen_ends(database_url: str) -> None:
     store = PostgresStore(parse_dsn(database_url), command_timeout_s=0.2)
-    await store.ping()
+    await back(store)
     with frozen(database_url):
         async with asyncio.timeout(PATIENCE_S):
             await store.close()
