@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -15,9 +14,7 @@ import pytest
 
 from simulator import Simulator
 from tests.running import PROVIDERS, Gateway, open_client
-from tests.warm import Process, start_process
-
-_READY = re.compile(r"^Gateway ready at (\S+)$", re.MULTILINE)
+from tests.warm import NO_CERTIFICATES, READY, Process, start_process
 
 Launch = Callable[..., Awaitable["GatewayProcess"]]
 
@@ -83,14 +80,11 @@ async def launch(simulator: Simulator, database_url: str, tmp_path: Path) -> Asy
 
 
 def environment(provider_url: str) -> dict[str, str]:
-    """What the process of a gateway is given beside a test's settings: keys and addresses of providers, all at one URL.
-
-    It reads no certificates: they are half a megabyte, a tenth of a second for each of a hundred processes, for plain HTTP.
-    """
+    """What the process of a gateway is given beside a test's settings: keys and addresses of providers, all at one URL."""
     given = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     given |= {f"{name.upper()}_API_KEY": "test-key" for name in PROVIDERS}
     given |= {f"{name.upper()}_BASE_URL": provider_url + ("/v1" if name == "openai" else "") for name in PROVIDERS}
-    return given | {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+    return given | NO_CERTIFICATES
 
 
 async def _launched(simulator: Simulator, database_url: str, home: Path, given: dict[str, str]) -> GatewayProcess:
@@ -103,7 +97,7 @@ async def _launched(simulator: Simulator, database_url: str, home: Path, given: 
             said.append(line)
             if not line:
                 raise AssertionError(f"it did not start: {''.join(said)}")
-            if found := _READY.match(line):
+            if found := READY.match(line):
                 url = found[1]
     reading = asyncio.create_task(_read(process.stderr, said))
     elsewhere: Any = None

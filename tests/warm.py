@@ -7,6 +7,7 @@ import asyncio
 import atexit
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,10 @@ from pathlib import Path
 
 from tests.documents import ROOT
 
+READY = re.compile(r"^Gateway ready at (\S+)$", re.MULTILINE)
+"""The line that says where it is reached."""
+NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+"""For processes that speak plain HTTP alone: reading half a megabyte of certificates takes each a tenth of a second."""
 _FORKER = Path(__file__).with_name("forker.py")
 
 
@@ -83,11 +88,13 @@ def _parent() -> socket.socket:
     """The process that forks, reached through a socket; it ends when that is closed."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        # No certificates: half a megabyte that is read for plain HTTP.
-        environ = os.environ | {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
-        command = [sys.executable, str(_FORKER), str(theirs.fileno())]
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environ, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, start_new_session=True
+            [sys.executable, str(_FORKER), str(theirs.fileno())],
+            cwd=ROOT,
+            env=os.environ | NO_CERTIFICATES,
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
 
     def end() -> None:

@@ -30,9 +30,9 @@ def parse_rates(text: str) -> Rates:
 
 
 def _rate(text: str) -> Rate:
-    found = _RATE.fullmatch(text)
-    amount = int(found[1]) if found else 0
-    length = int(found[2] or 1) if found else 0
-    if found is None or not 0 < amount <= _MOST or not length:
-        raise ValueError("takes a rate such as 20/minute, or several as 5/second;100/hour")
-    return Rate(amount, length * _SECONDS[found[3].lower()], text.strip())
+    if found := _RATE.fullmatch(text):
+        amount, units, unit = found.groups()
+        rate = Rate(int(amount), int(units or 1) * _SECONDS[unit.lower()], text.strip())
+        if 0 < rate.amount <= _MOST and rate.seconds:
+            return rate
+    raise ValueError("takes a rate such as 20/minute, or several as 5/second;100/hour")

@@ -1,7 +1,6 @@
 """The gateway as it is run, `run.py` in a process of its own: started, stopped, killed and started again in one folder."""
 
 import asyncio
-import re
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -10,10 +9,9 @@ from pathlib import Path
 import psutil
 
 from tests.processes import environment
-from tests.warm import Process, start_process
+from tests.warm import READY, Process, start_process
 
 PATIENCE_S = 90.0  # far above everything that is waited for: reaching it means that something hangs
-_READY = re.compile(r"^Gateway ready at (\S+)$", re.MULTILINE)
 
 
 class Server:
@@ -102,7 +100,7 @@ class Server:
     async def _listen(self, process: Process) -> None:
         while line := (await process.stderr.readline()).decode("utf-8", "replace"):
             self.said.append(line)
-            if found := _READY.match(line):
+            if found := READY.match(line):
                 self.url = found[1]
                 self._port = self.url.rpartition(":")[2]
                 self._ready.set()
