@@ -6,8 +6,10 @@ from typing import Final
 
 _NONE: Final = ("", "0", "none", "off")
 _MOST: Final = 100_000
-_SECONDS: Final = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
-_RATE: Final = re.compile(r"\s*(\d{1,9})\s*(?:/|per)\s*(\d{0,3})\s*(second|minute|hour|day)s?\s*", re.ASCII | re.IGNORECASE)
+_DAY_S: Final = 86_400
+_SECONDS: Final = {"second": 1, "minute": 60, "hour": 3600, "day": _DAY_S, "month": 30 * _DAY_S, "year": 360 * _DAY_S}
+_LONGEST_S: Final = 366 * _DAY_S
+_RATE: Final = re.compile(rf"\s*(\d{{1,9}})\s*(?:/|per)\s*(\d{{0,9}})\s*({'|'.join(_SECONDS)})s?\s*", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +25,16 @@ Rates = tuple[Rate, ...]
 
 
 def parse_rates(text: str) -> Rates:
-    """Read one rate, or several with semicolons or commas between them; `none` or nothing is no limit. Raises `ValueError`."""
+    """Read one rate, or several with `;`, `,` or `|` between them; `none` or nothing is no limit. Raises `ValueError`."""
     if text.strip().lower() in _NONE:
         return ()
-    return tuple(_rate(one) for one in re.split("[;,]", text))
+    return tuple(_rate(one) for one in re.split("[;,|]", text))
 
 
 def _rate(text: str) -> Rate:
     if found := _RATE.fullmatch(text):
         amount, units, unit = found.groups()
         rate = Rate(int(amount), int(units or 1) * _SECONDS[unit.lower()], text.strip())
-        if 0 < rate.amount <= _MOST and rate.seconds:
+        if 0 < rate.amount <= _MOST and 0 < rate.seconds <= _LONGEST_S:
             return rate
     raise ValueError("takes a rate such as 20/minute, or several as 5/second;100/hour")

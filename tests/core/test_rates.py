@@ -12,6 +12,8 @@ from gateway.core.rates import parse_rates
         ("1 per 2 seconds", [(1, 2)]),
         ("5/second;100/hour", [(5, 1), (100, 3600)]),
         (" 3 / 10 Minutes , 1000/Day ", [(3, 600), (1000, 86_400)]),
+        ("10 per 3600 seconds|2000/month", [(10, 3600), (2000, 2_592_000)]),
+        ("5/year", [(5, 31_104_000)]),
     ],
 )
 def test_rates_that_are_read(text: str, bounds: list[tuple[int, int]]) -> None:
@@ -39,6 +41,7 @@ def test_no_rate(text: str) -> None:
         "9999999/day",
         "5/0 minutes",
         "5/1000 days",
+        "5/2 years",
         "٢٠/minute",
         "20/minute;x",
         "20/minute;",
